@@ -1,0 +1,33 @@
+# make demo: the main example on 8 ranks.  make test: the whole suite.  Both set up .venv first.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+SIZES := 1 2 3 4 8
+# The environment's own mpirun and python come first, whatever else is installed.
+export PATH := $(BIN):$(PATH)
+
+.PHONY: demo test lint clean
+
+$(VENV)/.installed: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
+	$(BIN)/python -m pip install --quiet --editable '.[mpich,examples,test]'
+	touch $@
+
+examples/adk/adk.h5md: $(VENV)/.installed examples/adk/prepare.py
+	$(BIN)/python examples/adk/prepare.py
+	touch $@
+
+demo: examples/adk/adk.h5md
+	timeout 120 mpirun -n 8 python -m mpiflow examples/adk/workflow.yaml
+
+lint: $(VENV)/.installed
+	ruff check mpiflow tests examples benchmarks setup.py
+
+test: lint examples/adk/adk.h5md
+	python -m pytest tests --ignore=tests/mpi
+	for n in $(SIZES); do echo "== tests/mpi on $$n ranks"; timeout 300 mpirun -n $$n python -m pytest -q tests/mpi || exit 1; done
+
+clean:
+	rm -rf $(VENV) build *.egg-info examples/adk/adk.h5md

@@ -1,0 +1,149 @@
+"""The rows of the catalog, and what ranks tell each other about them. All of it is typed msgpack on the wire."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from mpiflow.catalog.states import State
+
+Form = tuple[tuple[str, str, tuple[int, ...]], ...]     # (column, dtype, shape) of each array of a value
+
+
+class SourceEntry(Struct, frozen=True, array_like=True, order=True):
+    """One file of a dataset, as the ranks in ``holders`` see it."""
+
+    dataset: str
+    file: str
+    size: int
+    mtime_ns: int
+    inode: int
+    shape: tuple[int, ...]
+    dtype: str
+    unit: str
+    holders: tuple[int, ...]
+
+
+class TaskEntry(Struct, frozen=True, array_like=True, order=True):
+    """State of one task, as its rank knows it. The greatest of several entries of one task is the newest.
+
+    Attributes:
+        task: Number of the task in the graph.
+        attempt: Counts from 0; an entry of a later attempt is newer whatever its state.
+        state: See ``State``.
+        rank: Where it runs or ran; -1 before.
+        start: When it started, since the run did [s].
+        seconds: How long it ran [s].
+        nbytes: Size of its result [bytes].
+        form: Columns, dtypes and shapes of its result.
+        error: Why it failed: the traceback.
+    """
+
+    task: int
+    attempt: int = 0
+    state: State = State.PLANNED
+    rank: int = -1
+    start: float = 0.0
+    seconds: float = 0.0
+    nbytes: int = 0
+    form: Form = ()
+    error: str = ""
+
+
+class Traffic(Struct, frozen=True, array_like=True, order=True):
+    """What one rank has sent and received so far; counts only grow.
+
+    Attributes:
+        received: Blocks received.
+        sent: For each destination (rank, blocks, payload bytes), in order of rank.
+    """
+
+    received: int = 0
+    sent: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def num_sent(self) -> int:
+        """Blocks sent to all ranks."""
+        return sum(blocks for _, blocks, _ in self.sent)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Orders the reports of one rank in time."""
+        return self.received, self.num_sent
+
+
+class Delta(Struct, frozen=True, array_like=True):
+    """What one rank contributes to one epoch.
+
+    Attributes:
+        rank: Who says it.
+        digest: Digest of its catalog before this epoch, which covers the plan as well.
+        settled: Whether it has nothing left to run or send.
+        traffic: See ``Traffic``.
+        tasks: Entries that changed since its last delta.
+    """
+
+    rank: int
+    digest: int
+    settled: bool = False
+    traffic: Traffic = Traffic()
+    tasks: tuple[TaskEntry, ...] = ()
+
+
+class Complaint(Struct, frozen=True, array_like=True, order=True):
+    """A ``Problem`` that one rank found in what the user wrote."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+
+class Hello(Struct, frozen=True, array_like=True):
+    """What each rank says of itself before anything runs; all of them together are catalog version 0.
+
+    Attributes:
+        rank: Who says it.
+        host: Its node.
+        version: Its mpiflow.
+        workflow: Digest of document, parameters and options; empty if it has none.
+        code: Hashes of the operation modules, in order.
+        complaints: What is wrong in the user's input, as it sees it.
+        sources: The files that it sees.
+    """
+
+    rank: int
+    host: str
+    version: str
+    workflow: str
+    code: tuple[str, ...] = ()
+    complaints: tuple[Complaint, ...] = ()
+    sources: tuple[SourceEntry, ...] = ()
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DELTA = msgspec.msgpack.Decoder(Delta)
+_HELLO = msgspec.msgpack.Decoder(Hello)
+
+
+def encode(message: Delta | Hello) -> bytes:
+    """Give the wire form."""
+    return _ENCODER.encode(message)
+
+
+def decode_delta(data: bytes | memoryview) -> Delta:
+    """Undo ``encode``.
+
+    Raises:
+        msgspec.ValidationError: The bytes are no delta.
+    """
+    return _DELTA.decode(data)
+
+
+def decode_hello(data: bytes | memoryview) -> Hello:
+    """Undo ``encode``.
+
+    Raises:
+        msgspec.ValidationError: The bytes are no hello.
+    """
+    return _HELLO.decode(data)

@@ -1,0 +1,52 @@
+"""The states of a task, and the only ways from one to another."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+from mpiflow.errors import InternalError
+
+
+class State(IntEnum):
+    """State of a task; every transition leads to a greater number, so the greater of two states is the newer."""
+
+    PLANNED = 0
+    RUNNING = 1
+    CANCELLED = 2
+    FAILED = 3
+    DONE = 4
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can follow."""
+        return self >= State.CANCELLED
+
+
+class Change(Enum):
+    """What can happen to a task."""
+
+    START = "start"
+    FINISH = "finish"
+    FAIL = "fail"
+    CANCEL = "cancel"
+
+
+TRANSITIONS = {
+    (State.PLANNED, Change.START): State.RUNNING,
+    (State.PLANNED, Change.CANCEL): State.CANCELLED,
+    (State.RUNNING, Change.FINISH): State.DONE,
+    (State.RUNNING, Change.FAIL): State.FAILED,
+    (State.RUNNING, Change.CANCEL): State.CANCELLED,
+}
+
+
+def advance(state: State, change: Change) -> State:
+    """Give the state that follows.
+
+    Raises:
+        InternalError: ``TRANSITIONS`` has no such step.
+    """
+    try:
+        return TRANSITIONS[state, change]
+    except KeyError:
+        raise InternalError(f"a task that is {state.name} cannot {change.value}") from None

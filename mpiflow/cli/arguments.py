@@ -1,0 +1,30 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mpiflow.errors import LaunchError
+
+
+def add_workflow(parser: argparse.ArgumentParser) -> None:
+    """Add the document and its parameters."""
+    parser.add_argument("workflow", type=Path, help="the workflow document (YAML)")
+    parser.add_argument("--set", dest="overrides", metavar="NAME=VALUE", action="append", default=[],
+                        help="give a parameter of the document another value; may be repeated")
+
+
+def overrides(chosen: argparse.Namespace) -> dict[str, str]:
+    """Give the parameters set on the command line.
+
+    Raises:
+        LaunchError: One is not of the form NAME=VALUE.
+    """
+    found = {}
+    for text in chosen.overrides:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise LaunchError(f"--set {text}: must have the form NAME=VALUE")
+        found[name] = value
+    return found

@@ -1,0 +1,44 @@
+"""``run``: run a workflow with all ranks."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mpiflow.cli.arguments import add_workflow, overrides
+from mpiflow.errors import InternalError, MpiflowError
+from mpiflow.peer.launch import join_world
+from mpiflow.report.console import report_error, report_outcome
+
+HELP = "run a workflow (the verb may be left out)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of this verb."""
+    add_workflow(parser)
+    parser.add_argument("--results", type=Path, default=Path(), metavar="DIR", help="where results go (default: here)")
+    parser.add_argument("--keep-going", action="store_true", help="when a step fails, finish what does not depend on it")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
+
+
+def execute(chosen: argparse.Namespace) -> int:
+    """Run the workflow and give the exit status, the same on every rank."""
+    given = overrides(chosen)
+    comm = join_world()
+    from mpiflow.peer import run as peer      # initialises MPI, so only now
+
+    request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going)
+    try:
+        outcome = peer.run(comm, request, lambda done: report_outcome(done, comm.rank, chosen.record))
+    except InternalError as error:
+        peer.abort(error)
+    except MpiflowError as error:
+        report_error(error, comm.rank)
+        return error.status
+    except BaseException as error:            # the other ranks would wait for this one for ever
+        peer.abort(error)
+    finally:
+        sys.stdout.flush()
+    comm.Free()
+    return outcome.status

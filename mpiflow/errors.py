@@ -1,0 +1,65 @@
+"""The exception tree: what the user wrote, what the user's code did, what the machine did, our bug."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class MpiflowError(Exception):
+    """Any error that mpiflow reports by itself; ``status`` is the exit status that it leads to."""
+
+    status = 3
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing that is wrong in what the user wrote, and where (line and column count from 1)."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}"
+
+
+class DocumentError(MpiflowError):
+    """The workflow document, or something that it names, is wrong; holds every problem found."""
+
+    status = 2
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class LaunchError(MpiflowError):
+    """The program was started in a way that cannot work: wrong arguments, no MPI, ranks that do not meet."""
+
+    status = 2
+
+
+class OperationError(MpiflowError):
+    """An operation broke its contract: a result that is no array, a dtype other than declared."""
+
+    status = 1
+
+
+class MachineError(MpiflowError):
+    """A file, a disk or a network did not do what it should."""
+
+    status = 1
+
+
+class InternalError(MpiflowError):
+    """Something that cannot happen did: a bug of mpiflow."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Name the known word nearest to ``word``, as the end of an error message; empty when none is near."""
+    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""

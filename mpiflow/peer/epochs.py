@@ -1,0 +1,54 @@
+"""Epochs: every rank's bytes to every rank, by nonblocking collectives."""
+
+from __future__ import annotations
+
+import numpy as np
+from mpi4py import MPI
+
+SLOT = 1024         # bytes that every rank sends in any case; what does not fit follows in a second collective
+_HEADER = 8
+
+
+class Epochs:
+    """A nonblocking allgather of byte strings of unequal length; one at a time.
+
+    All ranks of the communicator must post their contributions the same number of times. **Collective.**
+    """
+
+    def __init__(self, comm: MPI.Comm) -> None:
+        self._comm = comm
+        self._slots = np.zeros((comm.size, SLOT), np.uint8)
+        self._own = np.zeros(SLOT, np.uint8)
+        self._rest: np.ndarray | None = None
+        self._overflow: bytes = b""
+        self._request: MPI.Request | None = None
+
+    def post(self, data: bytes) -> None:
+        """Start an exchange of which ``data`` is this rank's part."""
+        if self._request is not None:
+            raise RuntimeError("an epoch is under way already")
+        head = data[:SLOT - _HEADER]
+        self._overflow = data[SLOT - _HEADER:]
+        self._own[:_HEADER] = np.frombuffer(len(data).to_bytes(_HEADER, "little"), np.uint8)
+        self._own[_HEADER:_HEADER + len(head)] = np.frombuffer(head, np.uint8)
+        self._request = self._comm.Iallgather(self._own, self._slots)
+
+    def poll(self) -> list[bytes] | None:
+        """Give all contributions, in order of rank, when the exchange is complete; None before or when there is none."""
+        if self._request is None or not self._request.Test():
+            return None
+        lengths = [int.from_bytes(slot[:_HEADER].tobytes(), "little") for slot in self._slots]
+        extra = [max(length - (SLOT - _HEADER), 0) for length in lengths]
+        if self._rest is None and any(extra):
+            self._rest = np.empty(sum(extra), np.uint8)
+            own = np.frombuffer(self._overflow, np.uint8)
+            self._request = self._comm.Iallgatherv(own, (self._rest, extra))
+            return None
+        self._request = None
+        ends = np.cumsum(extra)
+        parts = [
+            slot[_HEADER:_HEADER + length].tobytes() + (self._rest[end - more:end].tobytes() if more else b"")
+            for slot, length, more, end in zip(self._slots, lengths, extra, ends, strict=True)
+        ]
+        self._rest = None
+        return parts

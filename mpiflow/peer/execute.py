@@ -1,0 +1,96 @@
+"""What one task does with its inputs; no MPI here."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mpiflow.errors import MpiflowError, OperationError
+from mpiflow.operations.operation import Operation
+from mpiflow.operations.registry import Registry
+from mpiflow.operations.values import Value, as_value, columns, concatenate
+from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph
+from mpiflow.storage.results import Result, write_results
+from mpiflow.storage.sources import load
+from mpiflow.workflow.reading import Workflow
+
+_EMPTY = np.empty(0, np.uint8)
+
+
+class Executor:
+    """Runs tasks of one workflow. Local."""
+
+    def __init__(self, workflow: Workflow, registry: Registry, graph: TaskGraph, results: Path) -> None:
+        self._workflow = workflow
+        self._registry = registry
+        self._graph = graph
+        self._results = results
+
+    def run(self, number: int, values: Mapping[int, Value]) -> Value:
+        """Run task ``number`` on the blocks that it needs, all of which are in ``values``.
+
+        Raises:
+            Exception: Whatever the user's code raises.
+            OperationError: The result is not what the operation promised.
+            MachineError: A file cannot be read or written.
+        """
+        task = self._graph.tasks[number]
+        if task.kind is Kind.LOAD:
+            return as_value(load(self._workflow, task.block))
+        if task.kind is Kind.WRITE:
+            self._write(task, values)
+            return _EMPTY
+        operation = self._registry[task.operation]
+        arguments = [(item.argument, _argument(item, values)) for item in task.inputs]
+        result = as_value(_call(task, operation, arguments))
+        _check(task, operation, result)
+        return result
+
+    def _write(self, task: Task, values: Mapping[int, Value]) -> None:
+        results = []
+        for item in task.inputs:
+            entry = self._graph.datasets[item.argument]
+            results.append(Result(entry.name, _argument(item, values), entry.unit, entry.tags, entry.id, self._workflow.document.name))
+        write_results(self._results / dict(task.parameters)["file"], results)
+
+
+def _call(task: Task, operation: Operation, arguments: list[tuple[str, Value]]) -> object:
+    positional = [value for name, value in arguments if not name]
+    keywords = {name: value for name, value in arguments if name} | dict(task.parameters)
+    if task.kind is Kind.COMBINE:
+        return operation.merge(*positional)
+    function = operation.finish if task.kind is Kind.FINISH else operation.function
+    return function(*positional, **keywords)
+
+
+def _argument(item: Input, values: Mapping[int, Value]) -> Value:
+    value = concatenate([values[task] for task in item.tasks])
+    if item.cut is None:
+        return value
+    start, stop, total = item.cut
+    cut = [(name, array[start:stop] if array.ndim and array.shape[0] == total else array) for name, array in columns(value)]
+    return dict(cut) if isinstance(value, dict) else cut[0][1]
+
+
+def _check(task: Task, operation: Operation, result: Value) -> None:
+    for name, array in columns(result):
+        what = f"column {name!r}" if name else "the result"
+        if task.rows is not None and array.shape[:1] != (task.rows,):
+            raise OperationError(f"operation {operation.name!r} is elementwise, but for {task.rows} rows {what} has shape {array.shape}")
+        if operation.dtype is not None and task.kind is Kind.APPLY and array.dtype != np.dtype(operation.dtype):
+            raise OperationError(f"operation {operation.name!r} declares {operation.dtype}, but {what} is {array.dtype}")
+
+
+def describe_failure(error: BaseException) -> str:
+    """Give the traceback of what a task raised, from the first line that is not ours; our own errors as one line."""
+    if isinstance(error, MpiflowError):
+        return f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = str(Path(__file__).parent)
+    skipped = next((i for i, frame in enumerate(frames) if not frame.filename.startswith(own)), 0)
+    shown = traceback.TracebackException.from_exception(error)
+    shown.stack = traceback.StackSummary.from_list(frames[skipped:])
+    return "".join(shown.format()).rstrip()

@@ -1,0 +1,66 @@
+"""Joining the other ranks, or saying clearly why that failed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mpiflow.errors import LaunchError
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
+
+
+def launched_size(environment: Mapping[str, str]) -> tuple[int, str]:
+    """Give the number of processes that the launcher says it started, and the variable that says so; 1 if none does."""
+    for name in _SIZES:
+        if environment.get(name, "").isdigit():
+            return int(environment[name]), name
+    return 1, ""
+
+
+def launched_rank(environment: Mapping[str, str]) -> int:
+    """Give this process's number among those that the launcher started; 0 if it was started by itself."""
+    for name in _RANKS:
+        if environment.get(name, "").isdigit():
+            return int(environment[name])
+    return 0
+
+
+def check_launch(size: int, library: str, environment: Mapping[str, str]) -> None:
+    """Refuse a launch in which the ranks did not find each other: each would run everything, with exit status 0.
+
+    Raises:
+        LaunchError: MPI knows one rank, the launcher started several.
+    """
+    expected, name = launched_size(environment)
+    if size != 1 or expected <= 1:
+        return
+    if name.startswith("SLURM"):
+        remedy = ("srun needs the --mpi option that fits this MPI: 'srun --mpi=pmi2' for MPICH and Intel MPI, 'srun --mpi=pmix' "
+                  "for Open MPI ('srun --mpi=list' shows what the site has); or use 'mpirun' inside the job")
+    else:
+        remedy = ("mpirun and mpi4py belong to different MPIs: use the mpirun of the environment that mpi4py was installed "
+                  "in ('which mpirun'), or reinstall mpi4py for this one")
+    raise LaunchError(f"the launcher started {expected} processes ({name}={expected}), but they do not find each other: MPI "
+                      f"({library}) sees one rank only. {remedy}.")
+
+
+def join_world() -> MPI.Comm:
+    """Initialise MPI and give a communicator of all ranks.
+
+    Raises:
+        LaunchError: There is no usable MPI, or the ranks did not find each other.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise LaunchError(f"'run' needs MPI, which cannot be loaded: {error}. Install one with mpiflow, e.g. "
+                          "pip install 'mpiflow[mpich]', or load your site's MPI module and pip install mpi4py") from None
+    library = MPI.Get_library_version().split("\n")[0].split(",")[0].strip(" \0")
+    check_launch(MPI.COMM_WORLD.size, library, os.environ)
+    return MPI.COMM_WORLD.Dup()

@@ -1,0 +1,248 @@
+"""The loop of one rank: the thin shell around the state machine that owns the communicator, the clock and the data.
+
+Tasks run in the main thread. While one runs, a second thread turns the loop in its place, so that epochs advance and
+blocks are served; for short tasks it never wakes. One lock makes sure that only one of the two turns the loop, so
+MPI_THREAD_SERIALIZED would do. What is in user code and must end is interrupted by a signal, and left behind when
+that does not help.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from mpiflow.catalog.entries import Form, decode_delta, encode
+from mpiflow.operations.values import Value, columns, nbytes
+from mpiflow.peer.epochs import Epochs
+from mpiflow.peer.execute import Executor, describe_failure
+from mpiflow.peer.state import (
+    Action, Arrived, End, EpochDone, EpochDue, Event, Exchange, Finished, Free, Interrupt, PeerState, Raised, Run, Send, Sent, Stopped)
+from mpiflow.peer.transfers import Transfers
+
+BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
+IDLE_PERIOD = 0.002     # and on one that waits
+GRACE = 2.0             # seconds that an interrupted operation has to come back
+_SPINS = 100
+_NAPS = (20e-6, 2e-3)   # seconds: an idle rank sleeps from the first, growing, to the second
+_TICK = 2e-3            # seconds: how often the second thread looks while a task runs
+_SIGNAL = signal.SIGRTMIN + 5
+
+
+class _Interrupted(BaseException):
+    """Raised in user code that must end; no ``except Exception`` catches it."""
+
+
+class Loop:
+    """One rank's run, from the first action to the agreed end."""
+
+    def __init__(self, state: PeerState, epochs: Epochs, transfers: Transfers, executor: Executor,
+                 named: frozenset[int], leave: Callable[[], None]) -> None:
+        """Prepare; ``run`` starts.
+
+        Args:
+            state: The state machine.
+            epochs: Collectives, on a communicator of our own.
+            transfers: Point-to-point messages, likewise.
+            executor: Runs tasks.
+            named: Tasks whose results other ranks want described.
+            leave: Ends the process, when the run is over but user code does not come back.
+        """
+        self._state = state
+        self._epochs = epochs
+        self._transfers = transfers
+        self._executor = executor
+        self._named = named
+        self._leave = leave
+        self._values: dict[int, Value] = {}
+        self._lock = threading.Lock()
+        self._task: int | None = None           # to be run by the main thread
+        self._since: float | None = None        # when the main thread went into a task
+        self._in_user_code = False
+        self._interrupted: float | None = None  # when the task in the main thread was told to end
+        self._abandoned = False
+        self._epoch_due = 0.0
+        self._began = time.perf_counter()
+        self._wake = threading.Event()
+        self._closed = False
+        self.error: BaseException | None = None
+        self._perform = {
+            Run: self._on_run, Send: self._on_send, Free: self._on_free, Exchange: self._on_exchange,
+            Interrupt: self._on_interrupt, End: self._on_end}
+
+    def run(self) -> float:
+        """Take part until every rank knows that the run is over.
+
+        Returns:
+            Seconds since the start.
+
+        Raises:
+            InternalError: Ranks disagree, or something else that cannot happen.
+        """
+        old = signal.signal(_SIGNAL, self._on_signal)
+        helper = threading.Thread(target=self._help, name="mpiflow-progress", daemon=True)
+        helper.start()
+        try:
+            with self._lock:
+                self._epoch_due = self._began + IDLE_PERIOD
+                self._do(self._state.begin())
+            self._turn_until_ended()
+        finally:
+            self._closed = True
+            self._wake.set()
+            helper.join()
+            signal.signal(_SIGNAL, old)
+        return time.perf_counter() - self._began
+
+    def _turn_until_ended(self) -> None:
+        idle = 0
+        while not self._state.ended:
+            with self._lock:
+                moved = self._turn()
+                task, self._task = self._task, None
+            if task is not None:
+                self._run_task(task)
+                idle = 0
+            elif moved:
+                idle = 0
+            else:
+                idle += 1
+                _nap(idle, _NAPS[0] if self._transfers.busy else _NAPS[1])
+
+    # Under the lock
+
+    def _turn(self) -> bool:
+        """Advance everything that is under way; say whether anything moved."""
+        arrived, sent = self._transfers.poll()
+        for task, value in arrived:
+            self._values[task] = value
+            self._handle(Arrived(task))
+        for item in sent:
+            self._handle(Sent(*item))
+        parts = self._epochs.poll()
+        if parts is not None:
+            now = time.perf_counter()
+            self._epoch_due = now + (IDLE_PERIOD if self._state.running is None else BUSY_PERIOD)
+            self._handle(EpochDone([decode_delta(part) for part in parts]))
+        elif self._epoch_due and time.perf_counter() >= self._epoch_due:
+            self._epoch_due = 0.0
+            self._handle(EpochDue())
+        return bool(arrived or sent or parts)
+
+    def _handle(self, event: Event) -> None:
+        self._do(self._state.handle(event))
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            self._perform[type(action)](action)
+
+    def _on_run(self, action: Run) -> None:
+        self._task = action.task
+
+    def _on_send(self, action: Send) -> None:
+        self._transfers.send(action.task, action.rank, self._values[action.task])
+
+    def _on_free(self, action: Free) -> None:
+        del self._values[action.task]
+
+    def _on_exchange(self, action: Exchange) -> None:
+        self._epoch_due = 0.0
+        self._epochs.post(encode(action.delta))
+
+    def _on_interrupt(self, action: Interrupt) -> None:
+        if self._interrupted is None:
+            self._interrupted = time.perf_counter()
+            signal.pthread_kill(threading.main_thread().ident, _SIGNAL)
+
+    def _on_end(self, action: End) -> None:
+        if not self._abandoned:                 # user code left behind may still read its inputs
+            self._values.clear()
+
+    # Tasks, in the main thread
+
+    def _run_task(self, task: int) -> None:
+        start = time.perf_counter()
+        self._since = start
+        if not self._wake.is_set():
+            self._wake.set()
+        event = self._outcome(task, start)
+        with self._lock:
+            self._since = None
+            if not self._abandoned:
+                self._interrupted = None
+                self._handle(event)
+                return
+        while True:                             # the second thread has taken over and ends the process
+            time.sleep(1)
+
+    def _outcome(self, task: int, start: float) -> Event:
+        try:
+            try:
+                self._in_user_code = True
+                if self._interrupted is not None:
+                    raise _Interrupted
+                value = self._executor.run(task, self._values)
+            finally:
+                self._in_user_code = False
+        except _Interrupted:
+            return Stopped(task)
+        except BaseException as error:          # user code may raise anything; a failure is a message
+            return Raised(task, start - self._began, time.perf_counter() - start, describe_failure(error))
+        seconds = time.perf_counter() - start
+        self._values[task] = value
+        form = _form(value) if task in self._named else ()
+        return Finished(task, start - self._began, seconds, nbytes(value), form)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._in_user_code:
+            raise _Interrupted
+
+    # The second thread
+
+    def _help(self) -> None:
+        """Turn the loop while the main thread is in a task."""
+        try:
+            while not self._closed:
+                since = self._since
+                if since is None or time.perf_counter() - since < _TICK:
+                    self._rest(since)
+                    continue
+                with self._lock:
+                    moved = self._since is not None and self._turn()
+                    self._abandon_if_stuck()
+                    ended = self._state.ended
+                if ended and self._abandoned:
+                    self._leave()
+                time.sleep(_TICK / 10 if moved or self._transfers.busy else _TICK)
+        except BaseException as error:          # noqa: the main thread cannot be reached; run ends in Abort
+            self.error = error
+            self._leave()
+
+    def _rest(self, since: float | None) -> None:
+        """Sleep a tick; with no task for long, sleep until one starts."""
+        if since is None:
+            self._wake.clear()
+            if self._since is None and not self._closed:
+                self._wake.wait()
+        time.sleep(_TICK)
+
+    def _abandon_if_stuck(self) -> None:
+        if self._interrupted is None or self._abandoned or self._since is None:
+            return
+        if time.perf_counter() - self._interrupted > GRACE:
+            self._abandoned = True
+            self._handle(Stopped(self._state.running))
+
+
+def _form(value: Value) -> Form:
+    return tuple((name, array.dtype.str, array.shape) for name, array in columns(value))
+
+
+def _nap(idle: int, longest: float) -> None:
+    """Give way to others at first, then sleep in growing steps: eight ranks on two cores must not slow the one that computes."""
+    if idle <= _SPINS:
+        os.sched_yield()
+    else:
+        time.sleep(min(_NAPS[0] * 1.1 ** min(idle - _SPINS, 100), longest))

@@ -1,0 +1,186 @@
+"""A whole run as one rank sees it: meet, agree on what the user wrote, plan, take part, agree on the end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mpi4py import MPI
+
+import mpiflow
+from mpiflow.catalog.catalog import Catalog, merge_sources
+from mpiflow.catalog.entries import Complaint, Hello, decode_hello, encode
+from mpiflow.errors import DocumentError, LaunchError, Problem
+from mpiflow.peer.epochs import Epochs
+from mpiflow.peer.execute import Executor
+from mpiflow.peer.loop import Loop
+from mpiflow.peer.reading import Local, read
+from mpiflow.peer.state import PeerState
+from mpiflow.peer.transfers import Transfers
+from mpiflow.planning.lowering import lower
+from mpiflow.planning.machine import machine_of
+from mpiflow.planning.plan import Plan, make_plan
+from mpiflow.workflow.reading import Workflow
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; must be the same on all ranks.
+
+    Attributes:
+        file: The workflow document.
+        overrides: Parameters given on the command line.
+        results: Where relative paths of results start.
+        keep_going: Whether independent steps go on when one has failed.
+    """
+
+    file: Path
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    results: Path = Path()
+    keep_going: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What every rank knows at the end of a run.
+
+    Attributes:
+        workflow: What was run.
+        request: What the user asked for.
+        plan: Where it was to run.
+        catalog: What happened; the same on every rank.
+        hosts: Node of each rank.
+        seconds: How long it took, from the first task to the agreed end [s].
+        preparation: How long reading and planning took [s].
+    """
+
+    workflow: Workflow
+    request: Request
+    plan: Plan
+    catalog: Catalog
+    hosts: tuple[str, ...]
+    seconds: float
+    preparation: float
+
+    @property
+    def status(self) -> int:
+        """Exit status: 0 if everything ran, 1 if a step failed."""
+        return 1 if self.catalog.failed else 0
+
+
+def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -> Outcome:
+    """Run a workflow. **Collective** over ``comm``, which must be a duplicate for this run alone.
+
+    Args:
+        comm: The ranks that take part.
+        request: What to run.
+        conclude: Called once on each rank with the outcome, before the ranks part; reports it.
+
+    Raises:
+        DocumentError: What the user wrote is wrong; on every rank, with the same problems.
+        LaunchError: Ranks see different workflows; on every rank.
+        InternalError: Ranks disagree.
+    """
+    began = time.perf_counter()
+    epochs = Epochs(comm)
+    local = read(request.file, request.overrides, comm.rank)
+    hellos = _meet(epochs, _hello(local, request, comm.rank))
+    _agree(hellos, request)
+    sources = merge_sources(entry for hello in hellos for entry in hello.sources)
+    graph = lower(local.workflow, local.registry, sources, comm.size)
+    hosts = tuple(hello.host for hello in hellos)
+    plan = make_plan(graph, machine_of(hosts))
+    catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
+    preparation = time.perf_counter() - began
+
+    def outcome(seconds: float) -> Outcome:
+        return Outcome(local.workflow, request, plan, catalog, hosts, seconds, preparation)
+
+    def leave() -> None:
+        """End the process from the second thread: user code in the main one does not come back."""
+        if loop.error is not None:
+            abort(loop.error)
+        conclude(outcome(time.perf_counter() - began - preparation))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        MPI.Finalize()
+        os._exit(1)
+
+    transfers = Transfers(comm)
+    executor = Executor(local.workflow, local.registry, graph, request.results)
+    named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks)
+    loop = Loop(PeerState(comm.rank, plan, catalog, request.keep_going), epochs, transfers, executor, named, leave)
+    seconds = loop.run()
+    transfers.close()
+    done = outcome(seconds)
+    conclude(done)
+    return done
+
+
+def abort(error: BaseException) -> None:
+    """End every rank at once: this one cannot go on, and the others would wait for it."""
+    print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+    MPI.COMM_WORLD.Abort(3)
+
+
+def _hello(local: Local, request: Request, rank: int) -> Hello:
+    digest = ""
+    if local.workflow:
+        options = (local.workflow.digest, str(request.results), request.keep_going)
+        digest = hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
+    return Hello(rank, socket.gethostname(), mpiflow.__version__, digest, tuple(local.code),
+                 tuple(local.complaints), local.sources)
+
+
+def _meet(epochs: Epochs, hello: Hello) -> list[Hello]:
+    """Exchange hellos: epoch 0. A rank that is late is waited for without burning its core."""
+    epochs.post(encode(hello))
+    nap = 20e-6
+    while (parts := epochs.poll()) is None:
+        time.sleep(nap)
+        nap = min(nap * 1.5, 2e-3)
+    return [decode_hello(part) for part in parts]
+
+
+def _agree(hellos: Sequence[Hello], request: Request) -> None:
+    """Raise the same error on every rank if any rank has one, or if they see different things. Pure."""
+    complaints: dict[Complaint, list[int]] = {}
+    for hello in hellos:
+        for complaint in hello.complaints:
+            complaints.setdefault(complaint, []).append(hello.rank)
+    if complaints:
+        raise DocumentError(
+            Problem(c.file, c.line, c.column, c.message + _where(ranks, hellos)) for c, ranks in complaints.items())
+    for what, seen in (("versions of mpiflow", [hello.version for hello in hellos]),
+                       (f"contents of {request.file} (or other options)", [hello.workflow for hello in hellos]),
+                       ("contents of the operation modules", [" ".join(hello.code) for hello in hellos])):
+        if len(set(seen)) > 1:
+            groups = {value: [hello.rank for hello, own in zip(hellos, seen, strict=True) if own == value] for value in seen}
+            listed = "; ".join(f"ranks {_ranges(ranks)} on {hellos[ranks[0]].host}" for ranks in groups.values())
+            raise LaunchError(f"ranks see different {what}: {listed}. All ranks must see the same files")
+
+
+def _where(ranks: list[int], hellos: Sequence[Hello]) -> str:
+    """Say which ranks have a problem, unless all have."""
+    if len(ranks) == len(hellos):
+        return ""
+    hosts = sorted({hellos[rank].host for rank in ranks})
+    return f" (on rank{'s' if len(ranks) > 1 else ''} {_ranges(ranks)}, {', '.join(hosts)})"
+
+
+def _ranges(ranks: Sequence[int]) -> str:
+    """Write ascending numbers shortly: 0-3,5."""
+    parts: list[list[int]] = []
+    for rank in ranks:
+        if parts and rank == parts[-1][1] + 1:
+            parts[-1][1] = rank
+        else:
+            parts.append([rank, rank])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)

@@ -1,0 +1,121 @@
+"""The blocks of a source: which rows of which file or generator, and who can load them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from mpiflow.catalog.entries import SourceEntry
+from mpiflow.workflow.model import Arange, Dataset
+from mpiflow.workflow.reading import Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class SourceBlock:
+    """One block of a source.
+
+    Attributes:
+        recipe: What, with the rows, makes its id.
+        start: First row, counted in its file or generator.
+        stop: The row behind its last one.
+        nbytes: Its size [bytes].
+        file: Path of its file; empty for a generator.
+        holders: Ranks that can load it; None if any can.
+        unit: Unit that the file gives, or empty.
+    """
+
+    recipe: Any
+    start: int
+    stop: int
+    nbytes: int
+    file: str = ""
+    holders: tuple[int, ...] | None = None
+    unit: str = ""
+
+
+def generator(dataset: Dataset) -> tuple[str, Any] | None:
+    """Give the kind and settings of a dataset that is generated; None for one read from files."""
+    for kind in Dataset.SOURCES[:-1]:
+        if getattr(dataset, kind) is not None:
+            return kind, getattr(dataset, kind)
+    return None
+
+
+def generated_shape(settings: Any) -> tuple[int, ...]:
+    """Give the shape of what a generator makes."""
+    return (settings.stop - settings.start,) if isinstance(settings, Arange) else tuple(settings.shape)
+
+
+def source_blocks(workflow: Workflow, name: str, sources: Sequence[SourceEntry]) -> list[SourceBlock]:
+    """Cut dataset ``name`` into its blocks; problems are noted in ``workflow``.
+
+    Args:
+        workflow: What the user wrote.
+        name: A dataset.
+        sources: The files that ranks see, ordered.
+    """
+    dataset = workflow.document.datasets[name]
+    made = generator(dataset)
+    if made:
+        kind, settings = made
+        shape = generated_shape(settings)
+        row = math.prod(shape[1:]) * np.dtype(settings.dtype).itemsize
+        recipe = (kind, msgspec.to_builtins(settings))
+        return [SourceBlock(recipe, start, stop, (stop - start) * row) for start, stop in _cut(0, shape[0], dataset.blocks)]
+    files = [entry for entry in sources if entry.dataset == name]
+    return list(_file_blocks(workflow, name, dataset, files)) if _usable(workflow, name, dataset, files) else []
+
+
+def _usable(workflow: Workflow, name: str, dataset: Dataset, files: Sequence[SourceEntry]) -> bool:
+    """Check that the files of a dataset exist and fit together."""
+    path = ("datasets", name, "file")
+    if not files:
+        what = "no rank sees a file that matches" if _is_glob(dataset.file) else "no rank sees the file"
+        workflow.fail(path, f"{what} {dataset.file!r} (relative paths start at the workflow file)")
+    elif not _is_glob(dataset.file) and len(files) > 1:
+        seen = "; ".join(f"ranks {', '.join(map(str, entry.holders))}: {entry.size} bytes" for entry in files)
+        workflow.fail(path, f"{dataset.file!r} is not the same file on all ranks ({seen}); "
+                      "give node-local parts different names and use a glob, e.g. part-*.h5")
+    elif len({(entry.dtype, entry.shape[1:]) for entry in files}) > 1:
+        odd = next(entry for entry in files if (entry.dtype, entry.shape[1:]) != (files[0].dtype, files[0].shape[1:]))
+        workflow.fail(path, f"files cannot be joined: {files[0].file} holds {files[0].dtype} {files[0].shape}, "
+                      f"{odd.file} holds {odd.dtype} {odd.shape}")
+    elif len({entry.unit for entry in files}) > 1:
+        workflow.fail(path, "files have different units: " + ", ".join(sorted({entry.unit or "none" for entry in files})))
+    elif files[0].unit and dataset.unit and files[0].unit.lower() != dataset.unit.lower():
+        workflow.fail((*path[:2], "unit"), f"the document says {dataset.unit}, {files[0].file} says {files[0].unit}")
+    elif not files[0].shape:
+        if dataset.blocks > 1 or dataset.rows:
+            workflow.fail(path, f"{dataset.file!r} holds a single number; it has no rows to cut")
+        else:
+            return True
+    elif dataset.rows and dataset.rows[1] > files[0].shape[0]:
+        workflow.fail((*path[:2], "rows"), f"rows: {dataset.rows} goes beyond the {files[0].shape[0]} rows of {files[0].file}")
+    else:
+        return True
+    return False
+
+
+def _file_blocks(workflow: Workflow, name: str, dataset: Dataset, files: Sequence[SourceEntry]) -> Iterator[SourceBlock]:
+    for entry in files:
+        first, last = dataset.rows or (0, entry.shape[0] if entry.shape else 1)
+        row = math.prod(entry.shape[1:]) * np.dtype(entry.dtype).itemsize
+        recipe = ("file", entry.file, dataset.path, entry.size, entry.mtime_ns, entry.inode)
+        for start, stop in _cut(first, last, dataset.blocks):
+            yield SourceBlock(recipe, start, stop, (stop - start) * row, entry.file, entry.holders, entry.unit)
+
+
+def _is_glob(file: str) -> bool:
+    return any(sign in file for sign in "*?[")
+
+
+def _cut(first: int, last: int, blocks: int) -> list[tuple[int, int]]:
+    """Cut rows into blocks whose lengths differ by one at most; never an empty block, unless there are no rows."""
+    num = max(min(blocks, last - first), 1)
+    edges = [first + (last - first) * i // num for i in range(num + 1)]
+    return list(zip(edges, edges[1:], strict=False))

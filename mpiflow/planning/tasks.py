@@ -1,0 +1,132 @@
+"""Tasks and the graph that they form."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import networkx as nx
+
+from mpiflow.catalog.catalog import DatasetEntry
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Kind(StrEnum):
+    """What a task does."""
+
+    LOAD = "load"           # bring a block of a source into memory
+    APPLY = "apply"         # run an operation
+    COMBINE = "combine"     # merge two partial results
+    FINISH = "finish"       # close a merged partial result
+    WRITE = "write"         # write results to a file
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a task gets as one argument.
+
+    Attributes:
+        argument: Name of the argument; empty for a positional one.
+        tasks: Tasks whose blocks, joined along axis 0, are the argument.
+        cut: (start, stop, total): the rows of a whole dataset of ``total`` rows that belong to this block; a
+            value with another number of rows or fewer dimensions is broadcast instead.
+    """
+
+    argument: str
+    tasks: tuple[int, ...]
+    cut: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The part of a source that a LOAD task brings in: rows ``start`` to ``stop`` of a file or of a generator."""
+
+    dataset: str
+    start: int
+    stop: int
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One operation on given blocks; makes exactly one block.
+
+    Attributes:
+        id: Hash of its recipe.
+        kind: What it does.
+        step: Dataset, step or result file that it belongs to.
+        operation: Name of the operation; empty for LOAD and WRITE.
+        inputs: Its arguments.
+        parameters: Its plain arguments.
+        block: What a LOAD task brings in.
+        rows: Rows that the result must have, if known.
+        ranks: Ranks that can run it; None if any can.
+        nbytes: Expected size of the result [bytes].
+        seconds: Expected run time [s].
+    """
+
+    id: str
+    kind: Kind
+    step: str
+    operation: str = ""
+    inputs: tuple[Input, ...] = ()
+    parameters: tuple[tuple[str, Any], ...] = ()
+    block: Block | None = None
+    rows: int | None = None
+    ranks: tuple[int, ...] | None = None
+    nbytes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def needs(self) -> tuple[int, ...]:
+        """The tasks whose blocks it reads, each once, ascending."""
+        return tuple(sorted({task for item in self.inputs for task in item.tasks}))
+
+
+@dataclass(slots=True)
+class TaskGraph:
+    """Tasks in an order in which each comes after those that it needs.
+
+    Attributes:
+        tasks: A task's number is its place here.
+        datasets: What the document's names stand for.
+    """
+
+    tasks: list[Task] = field(default_factory=list)
+    datasets: dict[str, DatasetEntry] = field(default_factory=dict)
+
+    def consumers(self) -> list[list[int]]:
+        """Give, for each task, the tasks that need its block, ascending."""
+        consumers: list[list[int]] = [[] for _ in self.tasks]
+        for number, task in enumerate(self.tasks):
+            for needed in task.needs:
+                consumers[needed].append(number)
+        return consumers
+
+    def networkx(self) -> nx.DiGraph:
+        """Give the graph as a networkx DiGraph: nodes are task numbers with the fields of ``Task`` as attributes."""
+        graph = nx.DiGraph()
+        for number, task in enumerate(self.tasks):
+            graph.add_node(number, id=task.id, kind=task.kind, step=task.step, nbytes=task.nbytes, seconds=task.seconds)
+            graph.add_edges_from((needed, number) for needed in task.needs)
+        return graph
+
+    def descendants(self, origins: set[int], consumers: list[list[int]]) -> set[int]:
+        """Give every task that needs, directly or not, one of ``origins``."""
+        found: set[int] = set()
+        stack = sorted(origins)
+        while stack:
+            for task in consumers[stack.pop()]:
+                if task not in found:
+                    found.add(task)
+                    stack.append(task)
+        return found
+
+
+def recipe_id(*parts: Any) -> str:
+    """Give the id of what ``parts`` describe: 32 hexadecimal digits, the same on every rank and in every run."""
+    return hashlib.blake2b(_encode(parts), digest_size=16).hexdigest()

@@ -1,0 +1,149 @@
+"""The summary of a run, and the report of a failure. Pure: text from what all ranks know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpiflow.catalog.catalog import Catalog
+from mpiflow.catalog.entries import TaskEntry
+from mpiflow.catalog.states import State
+from mpiflow.planning.tasks import Kind, TaskGraph
+
+if TYPE_CHECKING:
+    from mpiflow.peer.run import Outcome
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Write numbers shortly: 0-3 5."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return " ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+
+
+def human_bytes(num: float) -> str:
+    """Write a number of bytes for people: 7.6 MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(num) < 1024 or unit == "TiB":
+            return f"{num:.0f} B" if unit == "B" else f"{num:.1f} {unit}"
+        num /= 1024
+    raise AssertionError
+
+
+def table(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Align columns; the first row is the heading."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def summary(outcome: Outcome) -> str:
+    """Say what ran where, how many bytes moved, and where the results are."""
+    catalog, graph = outcome.catalog, outcome.plan.graph
+    num_hosts = len(set(outcome.hosts))
+    head = (f"{outcome.workflow.document.name}: {'FAILED' if catalog.failed else 'done'} in {outcome.seconds:.3f} s "
+            f"(reading and planning {outcome.preparation:.3f} s) on {_count(len(outcome.hosts), 'rank')}, {_count(num_hosts, 'node')}; "
+            f"{_count(len(graph.tasks), 'task')}, {_count(catalog.version, 'epoch')}")
+    lines = [head, *table(_steps(catalog, graph)), *_moved(catalog), *_results(outcome)]
+    return "\n".join(lines)
+
+
+def _count(num: int, what: str) -> str:
+    return f"{num} {what}{'' if num == 1 else 's'}"
+
+
+def _steps(catalog: Catalog, graph: TaskGraph) -> list[list[str]]:
+    """One row for each step: its tasks, their ranks, the time they took, and its result."""
+    groups: dict[str, list[TaskEntry]] = {}
+    for entry, task in zip(catalog.tasks, graph.tasks, strict=True):
+        groups.setdefault(task.step, []).append(entry)
+    rows = [["step", "tasks", "ranks", "busy [s]", "result"]]
+    for name, entries in groups.items():
+        ran = [entry for entry in entries if entry.rank >= 0 and entry.state in (State.DONE, State.FAILED)]
+        busy = sum(entry.seconds for entry in entries)
+        rows.append([name, str(len(entries)), ranges(e.rank for e in ran) or "-", f"{busy:.3f}", _state(name, entries, catalog)])
+    return rows
+
+
+def _state(name: str, entries: list[TaskEntry], catalog: Catalog) -> str:
+    states = {entry.state for entry in entries}
+    if State.FAILED in states:
+        return "FAILED"
+    if State.CANCELLED in states:
+        return "cancelled"
+    if name not in catalog.datasets:
+        return "written"
+    return _form(name, catalog)
+
+
+def _form(name: str, catalog: Catalog) -> str:
+    """Columns, dtype and shape of a dataset, all blocks together."""
+    dataset = catalog.datasets[name]
+    forms = [catalog.tasks[task].form for task in dataset.tasks]
+    if not all(forms):
+        return ""
+    parts = []
+    for column, (label, dtype, shape) in enumerate(forms[0]):
+        rows = sum(form[column][2][0] for form in forms) if len(forms) > 1 else None
+        whole = shape if rows is None else (rows, *shape[1:])
+        parts.append(f"{label + ': ' if label else ''}{np.dtype(dtype).name} {'x'.join(map(str, whole)) or 'scalar'}")
+    more = f" in {len(forms)} blocks" if len(forms) > 1 else ""
+    return ", ".join(parts[:4]) + (", ..." if len(parts) > 4 else "") + more + (f" [{dataset.unit}]" if dataset.unit else "")
+
+
+def _moved(catalog: Catalog) -> list[str]:
+    links = [(source, rank, blocks, nbytes) for source, traffic in enumerate(catalog.traffic)
+             for rank, blocks, nbytes in traffic.sent]
+    total = sum(nbytes for *_, nbytes in links)
+    lines = [f"moved between ranks: {_count(sum(b for _, _, b, _ in links), 'block')}, {total} bytes ({human_bytes(total)})"]
+    busiest = sorted(links, key=lambda link: (-link[3], link[0], link[1]))[:8]
+    lines += [f"  {source} -> {rank}: {_count(blocks, 'block')}, {nbytes} bytes" for source, rank, blocks, nbytes in busiest]
+    if len(links) > len(busiest):
+        lines.append(f"  and {_count(len(links) - len(busiest), 'link')} with less")
+    return lines
+
+
+def _results(outcome: Outcome) -> list[str]:
+    lines = []
+    for number, task in enumerate(outcome.plan.graph.tasks):
+        entry = outcome.catalog.tasks[number]
+        if task.kind is Kind.WRITE and entry.state is State.DONE:
+            names = ", ".join(item.argument for item in task.inputs)
+            lines.append(f"result: {outcome.request.results / dict(task.parameters)['file']} ({names}), written by rank {entry.rank}")
+    return lines
+
+
+def failure(outcome: Outcome) -> str:
+    """Say which step failed where, with which inputs, and why; the first failure in full, others in one line."""
+    catalog, graph = outcome.catalog, outcome.plan.graph
+    first, *others = sorted((catalog.tasks[number] for number in catalog.failed), key=lambda e: (e.start, e.task))
+    task = graph.tasks[first.task]
+    what = f"operation {task.operation}" if task.operation else task.kind
+    lines = [f"step {task.step!r} failed on rank {first.rank} (node {outcome.hosts[first.rank]}), task {first.task}: {what}"]
+    if task.inputs or task.parameters:
+        lines.append("inputs: " + ", ".join([*(_input(item.argument, item.tasks, outcome) for item in task.inputs),
+                                             *(f"{name}={value!r}" for name, value in task.parameters)]))
+    lines.append(first.error)
+    for entry in others:
+        reason = entry.error.rstrip().rpartition("\n")[2]
+        lines.append(f"also failed: step {graph.tasks[entry.task].step!r} on rank {entry.rank}: {reason}")
+    return "\n".join(lines)
+
+
+def _input(argument: str, tasks: tuple[int, ...], outcome: Outcome) -> str:
+    graph = outcome.plan.graph
+    names = []
+    for number in tasks[:4]:
+        dataset = graph.datasets.get(graph.tasks[number].step)
+        if dataset and number in dataset.tasks and len(dataset.tasks) > 1:
+            names.append(f"{dataset.name} block {dataset.tasks.index(number) + 1} of {len(dataset.tasks)}")
+        else:
+            names.append(graph.tasks[number].step)
+    more = f" and {len(tasks) - 4} more" if len(tasks) > 4 else ""
+    return (f"{argument}=" if argument else "") + " + ".join(names) + more

@@ -1,0 +1,96 @@
+"""Results as files: written aside, flushed, renamed, so that a half-written file never counts as a result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mpiflow.errors import MachineError, OperationError
+from mpiflow.operations.values import Value
+from mpiflow.workflow.reading import HDF5_SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One dataset that the user wants in a file, and what is written beside its numbers."""
+
+    name: str
+    value: Value
+    unit: str
+    tags: tuple[str, ...]
+    id: str
+    source: str
+
+
+def write_results(file: Path, results: Sequence[Result]) -> None:
+    """Write ``results`` to ``file``: HDF5, .npy, or the bytes of a one-dimensional uint8 dataset. Local.
+
+    Raises:
+        MachineError: The file cannot be written.
+        OperationError: The dataset does not fit the type of the file.
+    """
+    suffix = file.suffix.lower()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if suffix in HDF5_SUFFIXES:
+            _replace(file, lambda aside: _hdf5(aside, results))
+        elif suffix == ".npy":
+            array = _one_array(file, results)
+            _replace(file, lambda aside: _npy(aside, array))
+        else:
+            data = _one_array(file, results)
+            if data.dtype != np.uint8 or data.ndim != 1:
+                raise OperationError(f"{file}: only a one-dimensional uint8 dataset (the bytes of a file) can be written "
+                                     f"to a {suffix or 'plain'} file, not {data.dtype} {data.shape}; use .h5 or .npy")
+            _replace(file, lambda aside: aside.write_bytes(data.tobytes()))
+    except (OSError, RuntimeError) as error:                # h5py raises RuntimeError when a disk is full
+        if isinstance(error, (MachineError, OperationError)):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise MachineError(f"cannot write {file}: {reason}") from None
+
+
+def _replace(file: Path, write: Callable[[Path], object]) -> None:
+    aside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        write(aside)
+        with open(aside, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(aside, file)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _one_array(file: Path, results: Sequence[Result]) -> np.ndarray:
+    value = results[0].value
+    if isinstance(value, dict):
+        raise OperationError(f"{file}: {results[0].name!r} is a table ({', '.join(value)}); write it to an HDF5 file, "
+                             f"or choose a column, e.g. {results[0].name}.{next(iter(value))}")
+    return value
+
+
+def _npy(file: Path, array: np.ndarray) -> None:
+    with open(file, "wb") as opened:
+        np.save(opened, array, allow_pickle=False)
+
+
+def _hdf5(file: Path, results: Sequence[Result]) -> None:
+    with h5py.File(file, "w") as opened:
+        for result in results:
+            if isinstance(result.value, dict):
+                item = opened.create_group(result.name, track_order=True)
+                for name, array in result.value.items():
+                    item[name] = _storable(array)
+            else:
+                item = opened.create_dataset(result.name, data=_storable(result.value), track_times=False)
+            item.attrs.update({"unit": result.unit, "tags": list(result.tags) or "", "id": result.id, "source": result.source})
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    """HDF5 knows no fixed-width unicode text."""
+    return np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array

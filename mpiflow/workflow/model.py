@@ -1,0 +1,94 @@
+"""The types of a workflow document: what may stand in the YAML, and the source of its JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta, Struct, field
+
+Count = Annotated[int, Meta(ge=1)]
+Extent = Annotated[int, Meta(ge=0)]
+Float = Literal["float32", "float64"]
+Number = int | float
+Shape = Annotated[list[Extent], Meta(min_length=1, description="Extents; cut into blocks along the first.")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A mapping of the document: no key but its fields."""
+
+
+class Random(Part):
+    """Uniformly distributed numbers, the same for any number of blocks and ranks."""
+
+    shape: Shape
+    seed: Extent = 0
+    low: Number = 0
+    high: Number = 1
+    dtype: Float = "float64"
+
+
+class Normal(Part):
+    """Normally distributed numbers, the same for any number of blocks and ranks."""
+
+    shape: Shape
+    seed: Extent = 0
+    mean: Number = 0
+    std: Number = 1
+    dtype: Float = "float64"
+
+
+class Arange(Part):
+    """The integers from ``start`` up to ``stop``, without ``stop``."""
+
+    stop: int
+    start: int = 0
+    dtype: Literal["int32", "int64", "float32", "float64"] = "int64"
+
+
+class Full(Part):
+    """One value everywhere."""
+
+    shape: Shape
+    value: Number
+    dtype: Literal["int32", "int64", "float32", "float64"] = "float64"
+
+
+class Dataset(Part):
+    """Where a dataset comes from; exactly one of random, normal, arange, full and file."""
+
+    random: Random | None = None
+    normal: Normal | None = None
+    arange: Arange | None = None
+    full: Full | None = None
+    file: Annotated[str, Meta(description="HDF5, H5MD, NetCDF-4 or .npy file, or a glob of such.")] | None = None
+    path: Annotated[str, Meta(description="The array inside an HDF5 file.")] | None = None
+    rows: Annotated[list[Extent], Meta(min_length=2, max_length=2)] | None = None
+    blocks: Annotated[Count, Meta(description="Blocks along axis 0 (of each file, if a glob).")] = 1
+    rank: Annotated[Extent, Meta(description="Rank (modulo size) that makes and holds it.")] | None = None
+    unit: str | None = None
+    tags: list[str] = []
+
+    SOURCES: ClassVar[tuple[str, ...]] = ("random", "normal", "arange", "full", "file")
+
+
+class Step(Part):
+    """One step: ``run`` is an expression, or the name of an operation that ``in`` and ``with`` belong to."""
+
+    run: str
+    inputs: Annotated[dict[Name, str | Number], Meta(description="Argument to expression.")] = field(name="in", default={})
+    parameters: Annotated[dict[Name, Any], Meta(description="Argument to plain value.")] = field(name="with", default={})
+    unit: str | None = None
+    tags: list[str] = []
+
+
+class Document(Part):
+    """A whole workflow document."""
+
+    mpiflow: Literal[1]
+    name: Annotated[str, Meta(min_length=1)]
+    steps: Annotated[dict[Name, str | Step], Meta(min_length=1)]
+    params: dict[Name, Any] = {}
+    operations: Annotated[list[str], Meta(description="Python files with @operation functions.")] = []
+    datasets: dict[Name, Dataset] = {}
+    results: Annotated[dict[Name, str], Meta(description="Step or dataset to file.")] = {}
