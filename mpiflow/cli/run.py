@@ -26,7 +26,7 @@ def execute(chosen: argparse.Namespace) -> int:
     """Run the workflow and give the exit status, the same on every rank."""
     given = overrides(chosen)
     comm = join_world()
-    from mpiflow.peer import run as peer      # initialises MPI, so only now
+    from mpiflow.peer import run as peer  # initialises MPI, so only now
 
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going)
     try:

@@ -53,7 +53,8 @@ class Executor:
         results = []
         for item in task.inputs:
             entry = self._graph.datasets[item.argument]
-            results.append(Result(entry.name, _argument(item, values), entry.unit, entry.tags, entry.id, self._workflow.document.name))
+            value = _argument(item, values)
+            results.append(Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name))
         write_results(self._results / dict(task.parameters)["file"], results)
 
 
@@ -79,7 +80,8 @@ def _check(task: Task, operation: Operation, result: Value) -> None:
     for name, array in columns(result):
         what = f"column {name!r}" if name else "the result"
         if task.rows is not None and array.shape[:1] != (task.rows,):
-            raise OperationError(f"operation {operation.name!r} is elementwise, but for {task.rows} rows {what} has shape {array.shape}")
+            raise OperationError(f"operation {operation.name!r} is elementwise, but for {task.rows} rows {what} has "
+                                 f"shape {array.shape}")
         if operation.dtype is not None and task.kind is Kind.APPLY and array.dtype != np.dtype(operation.dtype):
             raise OperationError(f"operation {operation.name!r} declares {operation.dtype}, but {what} is {array.dtype}")
 

@@ -19,7 +19,23 @@ from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
 from mpiflow.peer.state import (
-    Action, Arrived, End, EpochDone, EpochDue, Event, Exchange, Finished, Free, Interrupt, PeerState, Raised, Run, Send, Sent, Stopped)
+    Action,
+    Arrived,
+    End,
+    EpochDone,
+    EpochDue,
+    Event,
+    Exchange,
+    Finished,
+    Free,
+    Interrupt,
+    PeerState,
+    Raised,
+    Run,
+    Send,
+    Sent,
+    Stopped,
+)
 from mpiflow.peer.transfers import Transfers
 
 BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
@@ -216,7 +232,7 @@ class Loop:
                 if ended and self._abandoned:
                     self._leave()
                 time.sleep(_TICK / 10 if moved or self._transfers.busy else _TICK)
-        except BaseException as error:          # noqa: the main thread cannot be reached; run ends in Abort
+        except BaseException as error:          # the main thread may never look, so this one ends the run
             self.error = error
             self._leave()
 
@@ -241,7 +257,7 @@ def _form(value: Value) -> Form:
 
 
 def _nap(idle: int, longest: float) -> None:
-    """Give way to others at first, then sleep in growing steps: eight ranks on two cores must not slow the one that computes."""
+    """Give way to others at first, then sleep in growing steps: waiting ranks must not slow the one that computes."""
     if idle <= _SPINS:
         os.sched_yield()
     else:

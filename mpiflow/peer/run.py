@@ -110,6 +110,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
         conclude(outcome(time.perf_counter() - began - preparation))
         sys.stdout.flush()
         sys.stderr.flush()
+        transfers.close()
         MPI.Finalize()
         os._exit(1)
 

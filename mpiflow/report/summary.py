@@ -48,8 +48,8 @@ def summary(outcome: Outcome) -> str:
     catalog, graph = outcome.catalog, outcome.plan.graph
     num_hosts = len(set(outcome.hosts))
     head = (f"{outcome.workflow.document.name}: {'FAILED' if catalog.failed else 'done'} in {outcome.seconds:.3f} s "
-            f"(reading and planning {outcome.preparation:.3f} s) on {_count(len(outcome.hosts), 'rank')}, {_count(num_hosts, 'node')}; "
-            f"{_count(len(graph.tasks), 'task')}, {_count(catalog.version, 'epoch')}")
+            f"(reading and planning {outcome.preparation:.3f} s) on {_count(len(outcome.hosts), 'rank')}, "
+            f"{_count(num_hosts, 'node')}; {_count(len(graph.tasks), 'task')}, {_count(catalog.version, 'epoch')}")
     lines = [head, *table(_steps(catalog, graph)), *_moved(catalog), *_results(outcome)]
     return "\n".join(lines)
 
@@ -115,7 +115,8 @@ def _results(outcome: Outcome) -> list[str]:
         entry = outcome.catalog.tasks[number]
         if task.kind is Kind.WRITE and entry.state is State.DONE:
             names = ", ".join(item.argument for item in task.inputs)
-            lines.append(f"result: {outcome.request.results / dict(task.parameters)['file']} ({names}), written by rank {entry.rank}")
+            file = outcome.request.results / dict(task.parameters)["file"]
+            lines.append(f"result: {file} ({names}), written by rank {entry.rank}")
     return lines
 
 

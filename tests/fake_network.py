@@ -1,0 +1,169 @@
+"""Peers on a network that promises no more than MPI does, in one thread, with chance that is seeded.
+
+Messages between two ranks keep their order; nothing else does. A collective completes on each rank at a time of its
+own, after all have posted. A task ends whenever chance says so, and an interrupted one may still finish or fail.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpiflow.catalog.catalog import Catalog
+from mpiflow.catalog.entries import Delta, decode_delta, encode
+from mpiflow.peer.state import (
+    Action,
+    Arrived,
+    End,
+    EpochDone,
+    EpochDue,
+    Event,
+    Exchange,
+    Finished,
+    Free,
+    Interrupt,
+    PeerState,
+    Raised,
+    Run,
+    Send,
+    Sent,
+    Stopped,
+)
+from mpiflow.planning.plan import Plan
+
+
+@dataclass
+class FakeNetwork:
+    """All ranks of one run.
+
+    ``compute(task, values)`` gives the value of a task or raises; ``values`` holds the blocks it needs, and a block that
+    is not where it must be makes the run fail.
+    """
+
+    plan: Plan
+    size: int
+    seed: int
+    compute: Callable[[int, dict[int, Any]], Any]
+    keep_going: bool = False
+    log: list[tuple[int, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+        self.peers = [
+            PeerState(rank, self.plan, Catalog(len(self.plan.graph.tasks), self.size, self.plan.digest), self.keep_going)
+            for rank in range(self.size)]
+        self.values: list[dict[int, Any]] = [{} for _ in range(self.size)]
+        self.produced: dict[int, Any] = {}
+        self.ran: list[int] = []
+        self.running: dict[int, int] = {}
+        self.interrupted: set[int] = set()
+        self.links: dict[tuple[int, int], deque[int]] = {}
+        self.unsent: list[tuple[int, int, int]] = []
+        self.transfers: list[tuple[int, int, int]] = []
+        self.posted: list[deque[bytes]] = [deque() for _ in range(self.size)]
+        self.epochs_done = [0] * self.size
+        self.history: list[list[Delta]] = []
+        self.digests: dict[int, set[int]] = {}
+        self.speed = [self.chance.choice([1, 1, 5, 25]) for _ in range(self.size)]    # some ranks are slow
+
+    def run(self, max_steps: int = 200_000) -> None:
+        """Let chance choose what happens next until every rank has ended."""
+        for rank, peer in enumerate(self.peers):
+            self._perform(rank, peer.begin())
+        for _ in range(max_steps):
+            if all(peer.ended for peer in self.peers):
+                return
+            choices = self._choices()
+            weights = [1 / self.speed[rank] for rank, _ in choices]
+            rank, happen = self.chance.choices(choices, weights)[0]
+            happen()
+        raise AssertionError(f"seed {self.seed}: no end after {max_steps} steps; {[peer.waiting_for for peer in self.peers]}")
+
+    def _choices(self) -> list[tuple[int, Callable[[], None]]]:
+        found: list[tuple[int, Callable[[], None]]] = []
+        for rank in self.running:
+            found.append((rank, lambda rank=rank: self._end_task(rank)))
+        for link, queue in self.links.items():
+            if queue:
+                found.append((link[1], lambda link=link: self._deliver(*link)))
+        for item in self.unsent:
+            found.append((item[1], lambda item=item: self._complete_send(item)))
+        for rank, peer in enumerate(self.peers):
+            if not peer.ended:
+                if self.epochs_done[rank] < len(self.history):
+                    found.append((rank, lambda rank=rank: self._complete_epoch(rank)))
+                elif not self.posted[rank]:
+                    found.append((rank, lambda rank=rank: self._handle(rank, EpochDue())))
+        return found
+
+    def _handle(self, rank: int, event: Event) -> None:
+        self.log.append((rank, event))
+        self._perform(rank, self.peers[rank].handle(event))
+
+    def _perform(self, rank: int, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Run(task=task):
+                    assert rank not in self.running
+                    self.running[rank] = task
+                case Send(task=task, rank=destination):
+                    self.transfers.append((task, rank, destination))
+                    self.unsent.append((task, rank, destination))
+                    self.links.setdefault((rank, destination), deque()).append(task)
+                    assert task in self.values[rank], "only what is held can be sent"
+                case Free(task=task):
+                    assert (task, rank) not in {(t, r) for t, r, _ in self.unsent}, "a pending send pins its block"
+                    assert self.running.get(rank) is None or task not in self._needs(self.running[rank])
+                    del self.values[rank][task]
+                case Exchange(delta=delta):
+                    assert not self.posted[rank]
+                    self.posted[rank].append(encode(delta))
+                    if all(self.posted):
+                        self.history.append([decode_delta(queue.popleft()) for queue in self.posted])
+                case Interrupt(task=task):
+                    assert self.running[rank] == task
+                    self.interrupted.add(rank)
+                case End():
+                    self._check_end(rank)
+
+    def _needs(self, task: int) -> tuple[int, ...]:
+        return self.plan.graph.tasks[task].needs
+
+    def _end_task(self, rank: int) -> None:
+        task = self.running.pop(rank)
+        if rank in self.interrupted:
+            self.interrupted.discard(rank)
+            if self.chance.random() < 0.7:
+                self._handle(rank, Stopped(task))
+                return
+        self.ran.append(task)
+        try:
+            value = self.compute(task, {need: self.values[rank][need] for need in self._needs(task)})
+        except ValueError as error:
+            self._handle(rank, Raised(task, 0.0, 0.0, str(error)))
+            return
+        self.values[rank][task] = self.produced[task] = value
+        self._handle(rank, Finished(task, 0.0, 0.0, 8))
+
+    def _deliver(self, source: int, rank: int) -> None:
+        task = self.links[source, rank].popleft()
+        self.values[rank][task] = self.produced[task]
+        self._handle(rank, Arrived(task))
+
+    def _complete_send(self, item: tuple[int, int, int]) -> None:
+        self.unsent.remove(item)
+        self._handle(item[1], Sent(item[0], item[2], 8))
+
+    def _complete_epoch(self, rank: int) -> None:
+        deltas = self.history[self.epochs_done[rank]]
+        self.epochs_done[rank] += 1
+        self._handle(rank, EpochDone(deltas))
+        catalog = self.peers[rank].catalog
+        self.digests.setdefault(catalog.version, set()).add(catalog.digest)
+        assert len(self.digests[catalog.version]) == 1, "ranks of one version differ"
+
+    def _check_end(self, rank: int) -> None:
+        assert not self.running and not self.unsent and not any(self.links.values()), "something is under way at the end"

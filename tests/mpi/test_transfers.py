@@ -1,0 +1,142 @@
+"""Transfers on real ranks: what is sent arrives, bit by bit, whatever it is and in whatever order."""
+
+import random
+import time
+
+import numpy as np
+import pytest
+
+from mpiflow.operations.values import as_value, columns, nbytes
+from mpiflow.peer import wire
+from mpiflow.peer.transfers import Transfers
+
+
+def turn(transfers, num_arrivals, num_sends, limit=90):
+    """Poll until so many blocks have arrived and left."""
+    arrived, sent, began = [], [], time.monotonic()
+    while (len(arrived) < num_arrivals or len(sent) < num_sends) and time.monotonic() - began < limit:
+        more, gone = transfers.poll()
+        arrived += more
+        sent += gone
+        if not more and not gone:
+            time.sleep(0 if transfers.busy else 1e-4)
+    return arrived, sent
+
+
+def same(left, right):
+    pairs = zip(columns(left), columns(right), strict=True)
+    return all(a == b and x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes() for (a, x), (b, y) in pairs)
+
+
+def value(seed):
+    """A value of a random kind."""
+    numbers = np.random.default_rng(seed)
+    kind = seed % 10
+    record = np.dtype([("a", "<i4"), ("b", "<f8", (2, 3)), ("c", [("d", "S3")])])
+    return as_value([
+        lambda: numbers.random(),
+        lambda: numbers.random((0, 3)),
+        lambda: numbers.random(wire.INLINE // 8),
+        lambda: numbers.random(wire.INLINE // 8 + 1),
+        lambda: {"x": numbers.random(5), "y": numbers.integers(0, 9, (300, 7)), "z": np.array(3, ">i2")},
+        lambda: np.array(["Ångström", "", "nm"]),
+        lambda: np.zeros(1000, record),
+        lambda: {f"column {i:04}": numbers.random(3) for i in range(500)},
+        lambda: np.array(["2026-11-23", "NaT"], "datetime64[D]"),
+        lambda: numbers.random((50, 60, 3)).astype(np.float32).transpose(2, 0, 1),
+    ][kind]())
+
+
+def test_values_of_every_kind_arrive_as_they_were(comm, together):
+    transfers = Transfers(comm)
+    others = [rank for rank in range(comm.size) if rank != comm.rank]
+    num = 40
+    for index in random.Random(comm.rank).sample(range(num), num):
+        for rank in others:
+            transfers.send(comm.rank * num + index, rank, value(comm.rank * num + index))
+    arrived, sent = turn(transfers, num * len(others), num * len(others))
+    right = all(same(item, value(task)) for task, item in arrived)
+    tasks = sorted(task for task, _ in arrived)
+    wanted = [rank * num + index for rank in others for index in range(num)]
+    sizes = all(size == nbytes(value(task)) for task, _, size in sent)
+    states = together((right, tasks == wanted, sizes, transfers.busy))
+    transfers.close()
+    assert states == ["(True, True, True, False)"] * comm.size
+
+
+def test_received_values_are_read_only(comm, together):
+    transfers = Transfers(comm)
+    transfers.send(comm.rank, (comm.rank + 1) % comm.size, as_value(np.arange(3 * wire.INLINE)))
+    (_, item), = turn(transfers, 1, 1)[0]
+    writeable = together(item.flags.writeable)
+    transfers.close()
+    assert writeable == ["False"] * comm.size
+
+
+@pytest.mark.parametrize("size", [3_999, 8_001, 100_000_000])
+def test_a_ring_in_which_all_send_at_once_does_not_lock_up(comm, together, size):
+    transfers = Transfers(comm)
+    size = size if comm.size <= 4 else min(size, 20_000_000)
+    block = as_value(np.full(size, comm.rank, np.uint8))
+    for turns in range(2):
+        transfers.send(comm.rank + turns * comm.size, (comm.rank + 1) % comm.size, block)
+    arrived, sent = turn(transfers, 2, 2)
+    left = (comm.rank - 1) % comm.size
+    right = [(task, item.shape, bool((item == left).all())) for task, item in arrived]
+    states = together((right == [(left, (size,), True), (left + comm.size, (size,), True)], len(sent)))
+    transfers.close()
+    assert states == ["(True, 2)"] * comm.size
+
+
+def test_many_blocks_to_one_rank_are_all_received(comm, together):
+    transfers = Transfers(comm)
+    num = 500
+    if comm.rank:
+        for index in range(num):
+            transfers.send(comm.rank * num + index, 0, as_value(np.full(index * 10, index)))
+        arrived, sent = turn(transfers, 0, num)
+    else:
+        arrived, sent = turn(transfers, num * (comm.size - 1), 0)
+    right = all((item == task % num).all() and len(item) == task % num * 10 for task, item in arrived)
+    states = together((right, len({task for task, _ in arrived}), len(sent)))
+    transfers.close()
+    assert states == [f"(True, {num * (comm.size - 1)}, 0)"] + [f"(True, 0, {num})"] * (comm.size - 1)
+
+
+def peak_memory():
+    """Largest resident memory of this process so far, without pages shared with others [bytes]."""
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    return int(status["VmHWM"].split()[0]) * 1024
+
+
+def test_a_huge_block_arrives_whole_without_a_second_copy(comm, together):
+    size = 3 << 30 if comm.size == 2 else 200_000_001       # above 2 GiB counts, and not a multiple of a piece
+    transfers = Transfers(comm)
+    source, destination = 0, comm.size - 1
+    block = None
+    if comm.rank == source:
+        block = np.empty(size, np.uint8)
+        words = block[: size // 8 * 8].view(np.uint64)
+        for start in range(0, len(words), 1 << 22):
+            words[start:start + (1 << 22)] = np.arange(start, min(start + (1 << 22), len(words)), dtype=np.uint64)
+        block[size // 8 * 8:] = 7
+        block.flags.writeable = False
+    together("ready")
+    before = peak_memory()
+    if comm.rank == source:
+        transfers.send(0, destination, block)
+    arrived, sent = turn(transfers, comm.rank == destination, comm.rank == source)
+    extra = peak_memory() - before
+    right = True
+    if comm.rank == destination:
+        (_, item), = arrived
+        words = item[: size // 8 * 8].view(np.uint64)
+        right = item.shape == (size,) and bool((item[size // 8 * 8:] == 7).all()) and all(
+            bool((words[start:start + (1 << 22)] == np.arange(start, min(start + (1 << 22), len(words)))).all())
+            for start in range(0, len(words), 1 << 22))
+    growth = [int(part) for part in together(extra)]
+    rights = together(right)
+    transfers.close()
+    assert rights == ["True"] * comm.size
+    assert all(more < 1.1 * size for more in growth), [more / size for more in growth]
+    assert source == destination or growth[source] < 0.1 * size, growth[source] / size
