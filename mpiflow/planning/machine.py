@@ -11,12 +11,12 @@ class Machine:
 
     Attributes:
         nodes: Node of each rank; ranks with the same number share a host.
-        latency: Latency [s] within and between nodes.
+        latency: Time from "made here" to "seen there" [s] within and between nodes.
         bandwidth: Bandwidth [bytes/s] within and between nodes.
     """
 
     nodes: tuple[int, ...]
-    latency: tuple[float, float] = (5e-6, 2e-5)
+    latency: tuple[float, float] = (1e-4, 1.5e-4)
     bandwidth: tuple[float, float] = (2e9, 1e9)
 
     @property

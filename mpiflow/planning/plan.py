@@ -44,9 +44,8 @@ def make_plan(graph: TaskGraph, machine: Machine) -> Plan:
     destinations = tuple(
         tuple(sorted({ranks[consumer] for consumer in following} - {ranks[number]}))
         for number, following in enumerate(consumers))
-    moved = sum(graph.tasks[number].nbytes * len(where) for number, where in enumerate(destinations))
     digest = _digest(graph, ranks, order)
-    return Plan(graph, ranks, order, consumers, destinations, placement.seconds, moved, digest)
+    return Plan(graph, ranks, order, consumers, destinations, placement.seconds, placement.nbytes, digest)
 
 
 def _digest(graph: TaskGraph, ranks: tuple[int, ...], order: tuple[int, ...]) -> str:
