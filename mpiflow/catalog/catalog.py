@@ -81,7 +81,7 @@ class Catalog:
         if entry <= old:
             return False
         self.tasks[entry.task] = entry
-        self.digest = (self.digest - (_fingerprint(old) if old.rank >= 0 else 0) + _fingerprint(entry)) & _MASK
+        self.digest = (self.digest - _fingerprint(old) + _fingerprint(entry)) & _MASK
         self.num_open += old.state.final - entry.state.final
         if entry.state is State.FAILED:
             self.failed = sorted({*self.failed, entry.task})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from msgspec import Struct
 
@@ -121,14 +123,13 @@ class Hello(Struct, frozen=True, array_like=True):
     sources: tuple[SourceEntry, ...] = ()
 
 
-_ENCODER = msgspec.msgpack.Encoder()
-_DELTA = msgspec.msgpack.Decoder(Delta)
-_HELLO = msgspec.msgpack.Decoder(Hello)
+_encoder = msgspec.msgpack.Encoder()
+_decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in (Delta, Hello)}
 
 
 def encode(message: Delta | Hello) -> bytes:
     """Give the wire form."""
-    return _ENCODER.encode(message)
+    return _encoder.encode(message)
 
 
 def decode_delta(data: bytes | memoryview) -> Delta:
@@ -137,7 +138,7 @@ def decode_delta(data: bytes | memoryview) -> Delta:
     Raises:
         msgspec.ValidationError: The bytes are no delta.
     """
-    return _DELTA.decode(data)
+    return _decode(Delta, data)
 
 
 def decode_hello(data: bytes | memoryview) -> Hello:
@@ -146,4 +147,11 @@ def decode_hello(data: bytes | memoryview) -> Hello:
     Raises:
         msgspec.ValidationError: The bytes are no hello.
     """
-    return _HELLO.decode(data)
+    return _decode(Hello, data)
+
+
+def _decode(kind: type, data: bytes | memoryview) -> Any:
+    try:
+        return _decoders[kind].decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise msgspec.ValidationError(f"not a {kind.__name__}: {error}") from None

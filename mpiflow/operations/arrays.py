@@ -6,6 +6,7 @@ import numpy as np
 
 from mpiflow.operations.operation import Operation, operation
 from mpiflow.operations.values import Value, columns
+from mpiflow.operations.values import concatenate as join
 
 _UNARY = {
     "negative": np.negative, "positive": np.positive, "absolute": np.absolute, "sqrt": np.sqrt, "exp": np.exp,
@@ -26,7 +27,7 @@ def _unary(name: str, ufunc: np.ufunc) -> Operation:
         return ufunc(x)
 
     apply.__doc__ = f"numpy.{ufunc.__name__} of each element."
-    return Operation(name, apply, elementwise=True)
+    return Operation(name, apply, elementwise=True, broadcast=True)
 
 
 def _binary(name: str, ufunc: np.ufunc) -> Operation:
@@ -34,20 +35,20 @@ def _binary(name: str, ufunc: np.ufunc) -> Operation:
         return ufunc(x, y)
 
     apply.__doc__ = f"numpy.{ufunc.__name__} of each pair of elements; numpy's broadcasting rules."
-    return Operation(name, apply, elementwise=True)
+    return Operation(name, apply, elementwise=True, broadcast=True)
 
 
 globals().update({name: _unary(name, ufunc) for name, ufunc in _UNARY.items()})
 globals().update({name: _binary(name, ufunc) for name, ufunc in _BINARY.items()})
 
 
-@operation(elementwise=True)
+@operation(elementwise=True, broadcast=True)
 def clip(x, low, high):
     """Each element, but not below ``low`` nor above ``high``."""
     return np.clip(x, low, high)
 
 
-@operation(elementwise=True)
+@operation(elementwise=True, broadcast=True)
 def where(condition, x, y):
     """``x`` where ``condition`` holds, else ``y``."""
     return np.where(condition, x, y)
@@ -60,9 +61,9 @@ def astype(x, dtype):
 
 
 @operation
-def concatenate(*parts):
-    """The datasets joined along axis 0, in the order given. Its blocks stay where they are."""
-    return np.concatenate(parts)
+def concatenate(first, *others):
+    """The datasets joined along axis 0, in the order given. Their blocks stay where they are."""
+    return join([first, *others])
 
 
 @operation

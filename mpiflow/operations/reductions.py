@@ -1,9 +1,11 @@
 """Built-in linear operations: partial results over blocks, merged and closed.
 
-Every ``axis`` is None (over all elements) or 0 (over rows); float32 is summed in float64.
+Every ``axis`` is None (over all elements) or 0 (over rows); float32 is summed in float64, complex64 in complex128.
 """
 
 from __future__ import annotations
+
+from operator import index
 
 import numpy as np
 
@@ -16,9 +18,15 @@ def _checked(axis):
     return axis
 
 
-def _wide(x):
-    """The dtype in which sums of ``x`` are exact or at least float64."""
-    return np.result_type(x.dtype, np.float64 if x.dtype.kind == "f" else np.int64) if x.dtype.kind in "fiub" else x.dtype
+def _sum(x, axis):
+    """Sum, of floating-point numbers in at least double precision; numpy sums integers in 64 bits by itself."""
+    wide = {"f": np.float64, "c": np.complex128}.get(x.dtype.kind)
+    return np.sum(x, axis=_checked(axis), dtype=wide and np.result_type(x.dtype, wide))
+
+
+def _count(x, axis):
+    """Number of elements that are added up."""
+    return np.int64(x.size if axis is None else x.shape[0])
 
 
 def _scalar_or_row(nbytes: int) -> int:
@@ -28,24 +36,19 @@ def _scalar_or_row(nbytes: int) -> int:
 @operation(name="sum", linear=True, nbytes=_scalar_or_row)
 def total(x, axis=None):
     """Sum."""
-    return np.sum(x, axis=_checked(axis), dtype=_wide(x))
+    return _sum(x, axis)
 
 
 @operation(linear=True, nbytes=8)
 def count(x):
     """Number of rows."""
-    return np.int64(len(x))
-
-
-def _sum_and_count(x, axis):
-    num = x.size if _checked(axis) is None else len(x)
-    return {"sum": np.sum(x, axis=axis, dtype=_wide(x)), "count": np.int64(num)}
+    return np.int64(x.shape[0])
 
 
 @operation(linear=True, nbytes=_scalar_or_row, finish=lambda partial: partial["sum"] / partial["count"])
 def mean(x, axis=None):
     """Arithmetic mean."""
-    return _sum_and_count(x, axis)
+    return {"sum": _sum(x, axis), "count": _count(x, axis)}
 
 
 @operation(name="min", linear=True, combine="minimum", nbytes=_scalar_or_row)
@@ -71,14 +74,19 @@ def merge_moments(left, right):
     return {
         "count": num,
         "mean": left["mean"] + apart * weight,
-        "m2": left["m2"] + right["m2"] + apart * apart * (left["count"] * weight),
+        "m2": left["m2"] + right["m2"] + _square(apart) * (left["count"] * weight),
     }
 
 
+def _square(x):
+    """Squares of absolute values: real ones, of complex numbers too."""
+    return np.square(np.abs(x) if np.iscomplexobj(x) else x)
+
+
 def _moments(x, axis):
-    num = x.size if _checked(axis) is None else len(x)
-    centre = np.sum(x, axis=axis, dtype=_wide(x)) / max(num, 1)
-    return {"count": np.int64(num), "mean": centre, "m2": np.sum(np.square(x - centre), axis=axis)}
+    num = _count(x, axis)
+    centre = _sum(x, axis) / max(num, 1)
+    return {"count": num, "mean": centre, "m2": np.sum(_square(x - centre), axis=axis)}
 
 
 def _close_moments(partial):
@@ -105,10 +113,10 @@ def std(x, axis=None):
 
 
 def _edges(partial, bins, range):
-    return {"counts": partial, "edges": np.linspace(*range, bins + 1)}
+    return {"counts": partial, "edges": np.histogram_bin_edges([], bins=bins, range=tuple(range))}
 
 
 @operation(linear=True, finish=_edges, nbytes=_scalar_or_row)
 def histogram(x, range, bins=10):
     """Table of ``counts`` in ``bins`` equal bins over ``range`` = [low, high], and their ``edges``; the rest is left out."""
-    return np.histogram(x, bins=bins, range=tuple(range))[0]
+    return np.histogram(x, bins=index(bins), range=tuple(range))[0]    # bins chosen by what a block holds would differ

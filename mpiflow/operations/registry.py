@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
 import sys
 import traceback
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from mpiflow.errors import did_you_mean
 from mpiflow.operations import arrays, reductions
 from mpiflow.operations.operation import Operation
+from mpiflow.workflow.expressions import BINARY, COMPARE, UNARY
 
 Registry = dict[str, Operation]
 BUILTIN = "mpiflow-1"       # raise it when a built-in operation gives other values
+RESERVED = frozenset({*BINARY.values(), *COMPARE.values(), *UNARY.values(), "column"})    # what signs stand for
 
 
 class ModuleError(Exception):
@@ -25,60 +26,93 @@ class ModuleError(Exception):
 
 def builtin_operations() -> Registry:
     """Give the operations that every document has."""
-    found = {}
-    for module in (arrays, reductions):
-        for item in vars(module).values():
-            if isinstance(item, Operation):
-                found[item.name] = dataclasses.replace(item, code=BUILTIN)
-    return found
+    found = [item for module in (arrays, reductions) for item in vars(module).values() if isinstance(item, Operation)]
+    return {item.name: dataclasses.replace(item, code=BUILTIN) for item in found}
 
 
 def load_module(path: Path, registry: Registry) -> str:
     """Run the Python file ``path`` and add its operations to ``registry``; they hide built-in ones. Local.
 
-    No bytecode is written, so that many ranks do not race for a cache on a shared file system.
+    No bytecode is written, so that many ranks do not race for a cache on a shared file system. The file's folder
+    becomes the last one in the search path, so that the module can import its neighbours.
 
     Returns:
-        Hash of the file, the ``code`` of its operations.
+        Hash of the file and of the neighbours that it imports, the ``code`` of its operations.
 
     Raises:
-        ModuleError: It cannot be read or run, holds no operation, or one that another module has already.
+        ModuleError: It cannot be read or run, holds no operation, or one that there is already.
     """
     try:
         source = path.read_bytes()
     except OSError as error:
         raise ModuleError(f"cannot read {path}: {error.strerror}") from None
-    code = hashlib.blake2b(source, digest_size=16).hexdigest()
-    module = types.ModuleType(f"_mpiflow_{path.stem}_{code[:8]}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module
-    with _importable(path.parent):
-        try:
-            exec(compile(source, str(path), "exec"), module.__dict__)
-        except (Exception, SystemExit) as error:             # user code may raise anything
-            raise ModuleError(f"{path} cannot be imported: {_last_place(error, path)}") from None
-    own = [item for item in vars(module).values() if isinstance(item, Operation)]
-    if not own:
-        raise ModuleError(f"{path} has no @operation function")
-    for item in own:
-        hidden = registry.get(item.name)
-        if hidden and hidden.code not in (BUILTIN, code):
-            raise ModuleError(f"{path}: operation {item.name!r} is defined by another module already")
-        registry[item.name] = dataclasses.replace(item, code=code)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    try:
+        code = _hash(source, path.parent)
+        module = types.ModuleType(f"_mpiflow_{path.stem}_{code[:8]}")
+        module.__file__ = str(path)
+        sys.modules[module.__name__] = module
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except (Exception, SystemExit) as error:                 # user code may raise anything
+        raise ModuleError(f"{path} cannot be imported: {_last_place(error, path)}") from None
+    _register(path, module, code, registry)
     return code
 
 
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let a module import its neighbours, for as long as the program runs; the module's own folder comes last."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    yield
+def _register(path: Path, module: types.ModuleType, code: str, registry: Registry) -> None:
+    items = {id(item): item for item in vars(module).values() if isinstance(item, Operation) and not _is_builtin(item)}
+    if not items:
+        raise ModuleError(f"{path} has no @operation function")
+    names: set[str] = set()
+    for item in items.values():
+        hidden = registry.get(item.name)
+        if item.name in RESERVED:
+            raise ModuleError(f"{path}: operation {item.name!r} is what a sign of expressions stands for; choose another name")
+        if item.name in names:
+            raise ModuleError(f"{path}: operation {item.name!r} is defined twice")
+        if hidden and hidden.code not in (BUILTIN, code):
+            raise ModuleError(f"{path}: operation {item.name!r} is defined by another module already")
+        names.add(item.name)
+        registry[item.name] = dataclasses.replace(item, code=code)
+
+
+def _is_builtin(item: Operation) -> bool:
+    """A module may import a built-in operation to call it, without making it its own."""
+    return getattr(item.function, "__module__", None) in (arrays.__name__, reductions.__name__)
+
+
+def _hash(source: bytes, folder: Path) -> str:
+    """Hash a module's text and that of the files in ``folder`` that it imports, directly or not."""
+    found = {"": source}
+    waiting = [source]
+    while waiting:
+        for name in sorted(_imports(waiting.pop()) - set(found)):
+            file = folder / f"{name}.py"
+            if file.is_file():
+                found[name] = file.read_bytes()
+                waiting.append(found[name])
+    return hashlib.blake2b(repr(sorted(found.items())).encode(), digest_size=16).hexdigest()
+
+
+def _imports(source: bytes) -> set[str]:
+    """The top-level names of what a module imports, wherever in its text; none if that is not Python."""
+    names: set[str] = set()
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):                        # importing it will tell more
+        return names
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names.update(item.name.partition(".")[0] for item in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
 
 
 def _last_place(error: BaseException, path: Path) -> str:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
+    line = error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else (lines or [None])[-1]
     return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")
 
 

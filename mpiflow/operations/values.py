@@ -20,7 +20,7 @@ def as_value(result: Any) -> Value:
         result: An array, a number, or a mapping from column name to such.
 
     Raises:
-        OperationError: It is something else, for example None or an array of Python objects.
+        OperationError: It is something else, for example None, an array of Python objects or one with masked elements.
     """
     if isinstance(result, Mapping):
         if not result:
@@ -38,6 +38,8 @@ def _column_name(name: Any) -> str:
 def _as_array(result: Any) -> np.ndarray:
     if result is None:
         raise OperationError("the operation returned None; it must return an array, a number or a dict of such")
+    if np.ma.is_masked(result):
+        raise OperationError("the operation returned a masked array; use its filled(), or the masked elements would count")
     try:
         array = np.asarray(result)
     except ValueError as error:
@@ -45,7 +47,7 @@ def _as_array(result: Any) -> np.ndarray:
     if array.dtype.hasobject:
         raise OperationError(f"the operation returned Python objects ({type(result).__name__}); "
                              "it must return an array, a number or a dict of such")
-    array = np.ascontiguousarray(array).reshape(array.shape).view()
+    array = np.asarray(array, array.dtype.newbyteorder("="), order="C").view()
     array.flags.writeable = False
     return array
 
@@ -97,8 +99,27 @@ def concatenate(values: Sequence[Value]) -> Value:
         raise OperationError("tables with different columns cannot be joined")
     try:
         return from_columns([(name, np.concatenate([part[i][1] for part in parts])) for i, name in enumerate(names)])
-    except ValueError as error:
+    except (ValueError, TypeError) as error:            # TypeError: no common dtype
         raise OperationError(f"values cannot be joined along axis 0: {error}") from None
+
+
+def rows_of(value: Value, cut: tuple[int, int, int], least: int) -> Value:
+    """Give the rows of a whole dataset that belong to one block.
+
+    Args:
+        value: The whole dataset.
+        cut: First row of the block, the row behind its last one, and the number of rows that a dataset must have to be cut.
+        least: Dimensions that it must have to be cut; one with fewer, or with other rows, is broadcast, so given back whole.
+    """
+    start, stop, total = cut
+    return from_columns([
+        (name, array[start:stop] if array.shape[:1] == (total,) and array.ndim >= least else array)
+        for name, array in columns(value)])
+
+
+def ndim(value: Value) -> int:
+    """Give the number of dimensions of ``value``; of a table, the greatest of its columns."""
+    return max(array.ndim for _, array in columns(value))
 
 
 COMBINES: dict[str, Combine] = {

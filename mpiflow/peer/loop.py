@@ -42,7 +42,7 @@ BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
 GRACE = 2.0             # seconds that an interrupted operation has to come back
 _SPINS = 100
-_NAPS = (20e-6, 2e-3)   # seconds: an idle rank sleeps from the first, growing, to the second
+_NAPS = (20e-6, 5e-3)   # seconds: an idle rank sleeps from the first, growing, to the second
 _TICK = 2e-3            # seconds: how often the second thread looks while a task runs
 _SIGNAL = signal.SIGRTMIN + 5
 

@@ -5,10 +5,12 @@ The split *defines* the value of a linear operation, wherever its tasks run::
     f(a + b)         = combine(f(a), f(b))
     f(a)             = combine over the blocks of a, along a binary tree over their numbers
     f(a + g(b + c))  = combine(f(a), f(g(b)), f(g(c)))      if g is combined by adding and not finished
+    f(a + 1)         = f(add(a, 1)), split over blocks only: a number is no summand
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +19,13 @@ import networkx as nx
 
 from mpiflow.catalog.catalog import DatasetEntry
 from mpiflow.catalog.entries import SourceEntry
-from mpiflow.operations.operation import Estimate, Operation
+from mpiflow.errors import InternalError, did_you_mean
+from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import BUILTIN, Registry, unknown_operation
 from mpiflow.planning.sources import SourceBlock, source_blocks
 from mpiflow.planning.tasks import Block, Input, Kind, Task, TaskGraph, recipe_id
 from mpiflow.workflow.expressions import Call, Column, Constant, Expression, Ref, Sum, walk
-from mpiflow.workflow.model import Step
 from mpiflow.workflow.reading import Workflow
-from mpiflow.workflow.text import Path
 
 BYTES_PER_SECOND = 2e9      # of an operation that declares nothing; numpy streams at a few GB/s
 SECONDS_PER_TASK = 2e-5
@@ -52,11 +53,13 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
         size: Number of ranks.
 
     Raises:
-        DocumentError: With every problem found: unknown operations, wrong arguments, files that nobody sees.
+        DocumentError: With every problem found: those noted in ``workflow`` already, unknown operations, wrong
+            arguments, files that nobody sees.
     """
     lowering = _Lowering(workflow, registry, size)
     lowering.check_calls()
-    blocks = {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets}
+    unusable = {path[1] for path in workflow.located.broken if path[:1] == ("datasets",) and path[1:]}
+    blocks = {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
     workflow.finish()
     for name in nx.lexicographical_topological_sort(workflow.graph):
         if name in workflow.document.datasets:
@@ -92,7 +95,7 @@ class _Lowering:
             rows = block.stop - block.start
             tasks.append(self._add(
                 Kind.LOAD, "", (), (), recipe=(block.recipe, block.start, block.stop), rows=rows,
-                block=Block(name, block.start, block.stop, block.file), nbytes=block.nbytes, seconds=seconds,
+                block=Block(name, block.start, block.stop, block.file, block.stamp), nbytes=block.nbytes, seconds=seconds,
                 ranks=self._loaders(name, pinned, block)))
             starts.append(starts[-1] + rows)
         self._name(name, "dataset", Blocks(tuple(tasks), tuple(starts)), dataset.unit or blocks[0].unit, dataset.tags)
@@ -108,7 +111,7 @@ class _Lowering:
     def step(self, name: str) -> None:
         self.current = name
         step = self.workflow.document.steps[name]
-        unit, tags = (step.unit, step.tags) if isinstance(step, Step) else (None, [])
+        unit, tags = (None, ()) if isinstance(step, str) else (step.unit, step.tags)
         self._name(name, "step", self.evaluate(self.workflow.expressions[name]), unit, tags)
 
     def _name(self, name: str, made_by: str, blocks: Blocks, unit: str | None, tags: Sequence[str]) -> None:
@@ -139,12 +142,10 @@ class _Lowering:
             case Sum(terms=terms):
                 return self._sum(terms)
             case Column(table=table, name=name):
-                return self._apply_each(self.registry["column"], "table", self.evaluate(table), (), (("name", name),))
+                return self._column(self.evaluate(table), name)
             case Call():
                 return self._call(expression)
-            case Constant(value=value):
-                self.workflow.fail(("steps", self.current), f"{value!r} is no dataset; a step must compute one")
-        return Blocks(())
+        raise InternalError(f"step {self.current!r}: {expression} is no dataset")
 
     def _sum(self, terms: Sequence[Expression]) -> Blocks:
         """Add terms along a binary tree over their positions."""
@@ -153,6 +154,11 @@ class _Lowering:
                      for i in range(0, len(terms), 2)]
             terms = pairs
         return self.evaluate(terms[0])
+
+    def _column(self, table: Blocks, name: str) -> Blocks:
+        """Take a column of each block; every column of a table of known rows has them."""
+        tasks = self._apply_each(self.registry["column"], "table", table, (), (("name", name),)).tasks
+        return Blocks(tasks, table.starts)
 
     def _call(self, call: Call) -> Blocks:
         operation = self.registry[call.operation]
@@ -198,19 +204,19 @@ class _Lowering:
         return Blocks(tuple(tasks), pattern.starts)
 
     def _linear(self, operation: Operation, call: Call) -> Blocks:
-        split = call.arguments[0] if call.arguments else dict(call.keywords)[operation.first]
         whole, parameters = self._arguments(operation, call, skip_first=True)
-        terms = [self._apply_each(operation, operation.first, part, whole, parameters) for part in self._terms(split)]
+        terms = [self._apply_each(operation, operation.first, part, whole, parameters)
+                 for part in self._terms(_split(operation, call))]
         parts = _joined(terms)
         return parts if operation.blockwise else Blocks((self._close(operation, parts.tasks, whole, parameters),))
 
     def _terms(self, expression: Expression) -> list[Blocks]:
         """Give the summands that a linear operation is applied to one by one."""
-        if isinstance(expression, Sum):
+        if isinstance(expression, Sum) and not _numbers(expression):
             return [part for term in expression.terms for part in self._terms(term)]
         if isinstance(expression, Call) and self.registry[expression.operation].additive:
             operation = self.registry[expression.operation]
-            split = expression.arguments[0] if expression.arguments else dict(expression.keywords)[operation.first]
+            split = _split(operation, expression)
             if isinstance(split, (Sum, Call)):
                 whole, parameters = self._arguments(operation, expression, skip_first=True)
                 parts = [self._apply_each(operation, operation.first, part, whole, parameters) for part in self._terms(split)]
@@ -232,12 +238,7 @@ class _Lowering:
             return level[0]
         wanted = operation.closing
         inputs = (Input("", (level[0],)), *(Input(name, item.tasks) for name, item in whole if name in wanted))
-        given = dict(parameters)
-        datasets = {name for name, _ in whole}
-        constants = tuple(
-            (name, given[name] if name in given else operation.parameters[name].default)
-            for name in sorted(wanted) if name not in datasets)
-        return self._add(Kind.FINISH, operation.name, inputs, constants)
+        return self._add(Kind.FINISH, operation.name, inputs, tuple(item for item in parameters if item[0] in wanted))
 
     def _combine(self, operation: Operation, pair: tuple[int, int]) -> int:
         sizes = [self.graph.tasks[task].nbytes for task in pair]
@@ -249,20 +250,35 @@ class _Lowering:
         largest = max(sizes, default=8) if operation.elementwise else sum(sizes[:1]) or 8
         return self._add(
             Kind.APPLY, operation.name, inputs, parameters, rows=rows,
-            nbytes=int(_estimate(operation.nbytes, sizes[0] if sizes else 0, largest)),
-            seconds=_estimate(operation.seconds, sum(sizes), SECONDS_PER_TASK + sum(sizes) / BYTES_PER_SECOND))
+            nbytes=int(self._estimate(operation, "nbytes", sizes[0] if sizes else 0, largest)),
+            seconds=self._estimate(operation, "seconds", sum(sizes), SECONDS_PER_TASK + sum(sizes) / BYTES_PER_SECOND))
+
+    def _estimate(self, operation: Operation, what: str, size: int, default: float) -> float:
+        """What an operation declares: a number, or a function of a size [bytes]; else the default."""
+        declared = getattr(operation, what)
+        if declared is None:
+            return default
+        try:
+            estimate = float(declared(size) if callable(declared) else declared)
+            if math.isfinite(estimate):
+                return max(estimate, 0.0)
+            reason = f"gives {estimate}"
+        except Exception as error:           # user code may raise anything
+            reason = f"raises {type(error).__name__}: {error}"
+        self.workflow.fail(("steps", self.current), f"operation {operation.name!r}: its {what} for {size} bytes {reason}")
+        return default
 
     def _add(self, kind: Kind, operation: str, inputs: tuple[Input, ...], parameters: tuple, *, recipe: tuple = (),
-             nbytes: int | None = None, seconds: float | None = None, **fields: Any) -> int:
+             rows: int | None = None, nbytes: int | None = None, seconds: float | None = None, **fields: Any) -> int:
         """Add a task, or give the number of the one with the same recipe."""
         code = self.registry[operation].code if operation else ""
         arguments = [(item.argument, [self.graph.tasks[task].id for task in item.tasks], item.cut) for item in inputs]
-        identity = recipe_id(kind, operation, code, parameters, arguments, recipe)
+        identity = recipe_id(kind, operation, code, parameters, arguments, recipe, rows)
         if identity not in self.numbers:
             size = sum(self.graph.tasks[task].nbytes for item in inputs for task in item.tasks)
             self.numbers[identity] = len(self.graph.tasks)
             self.graph.tasks.append(Task(
-                identity, kind, self.current, operation, inputs, parameters,
+                identity, kind, self.current, operation, inputs, parameters, rows=rows,
                 nbytes=size if nbytes is None else nbytes,
                 seconds=SECONDS_PER_TASK + size / BYTES_PER_SECOND if seconds is None else seconds, **fields))
         return self.numbers[identity]
@@ -280,36 +296,38 @@ class _Lowering:
                 continue
             operation = self.registry.get(item.operation)
             if operation is None:
-                self._fail(name, item, unknown_operation(item.operation, self.registry))
+                self.workflow.fail_at(name, item, unknown_operation(item.operation, self.registry))
             else:
                 self._check_arguments(name, operation, item)
 
     def _check_arguments(self, name: str, operation: Operation, call: Call) -> None:
-        keywords = [key for key, _ in call.keywords]
-        unknown = [key for key in keywords if key not in operation.parameters]
+        unknown = [key for key, _ in call.keywords if key not in operation.named]
         for key in unknown:
-            hint = ", ".join(operation.parameters) or "no arguments"
-            self._fail(name, call, f"{operation.name} has no argument {key!r}; it takes {hint}", key)
+            hint = did_you_mean(key, operation.named) or f"; it takes {', '.join(operation.parameters) or 'none'}"
+            self.workflow.fail_at(name, call, f"{operation.name} has no argument {key!r}{hint}", key)
         try:
-            names = operation.bind(len(call.arguments), [key for key in keywords if key not in unknown])
+            names = operation.bind(len(call.arguments), [key for key, _ in call.keywords if key not in unknown])
         except TypeError as error:
             if not unknown:
-                self._fail(name, call, str(error))
+                self.workflow.fail_at(name, call, str(error))
             return
-        split = [item for key, item in (*zip(names, call.arguments, strict=True), *call.keywords)
-                 if isinstance(item, Constant) and ((operation.linear and key == operation.first) or not key)]
-        for item in split:
-            self._fail(name, call, f"{operation.name} needs a dataset here, not {item.value!r}")
+        for key, item in (*zip(names, call.arguments, strict=True), *call.keywords):
+            split = operation.linear and key == operation.first
+            if isinstance(item, Constant) and (split or not key):
+                self.workflow.fail_at(name, call, f"{operation.name} needs a dataset here, not {item.value!r}", key)
+            elif split and isinstance(item, Sum) and _numbers(item) and len(item.terms) - len(_numbers(item)) > 1:
+                self.workflow.fail_at(name, call, f"{operation.name} is linear and takes a sum of datasets apart, but "
+                                      f"{_numbers(item)[0].value!r} is no dataset; make the sum a step of its own", key)
 
-    def _fail(self, name: str, call: Call, message: str, key: str = "") -> None:
-        path: Path = ("steps", name)
-        step = self.workflow.document.steps[name]
-        if isinstance(step, Step):
-            path = (*path, "run")
-            for part in ("in", "with"):
-                if (*path[:2], part, key) in self.workflow.located.keys:
-                    path = (*path[:2], part, key)
-        self.workflow.fail(path, message, offset=call.offset if path[-1] in ("run", name) else 0)
+
+def _numbers(expression: Sum) -> list[Constant]:
+    """The terms that are plain values."""
+    return [term for term in expression.terms if isinstance(term, Constant)]
+
+
+def _split(operation: Operation, call: Call) -> Expression:
+    """The argument that a linear operation splits."""
+    return call.arguments[0] if call.arguments else dict(call.keywords)[operation.first]
 
 
 def _joined(parts: Sequence[Blocks]) -> Blocks:
@@ -322,10 +340,3 @@ def _joined(parts: Sequence[Blocks]) -> Blocks:
         offset = starts[-1]
         starts += [offset + start for start in part.starts[1:]]
     return Blocks(tasks, tuple(starts))
-
-
-def _estimate(declared: Estimate, argument: int, default: float) -> float:
-    """What an operation declared: a number or a function of a size [bytes]; else the default."""
-    if declared is None:
-        return default
-    return max(float(declared(argument) if callable(declared) else declared), 0.0)

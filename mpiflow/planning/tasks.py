@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-import networkx as nx
 
 from mpiflow.catalog.catalog import DatasetEntry
 
@@ -33,7 +32,7 @@ class Input:
         argument: Name of the argument; empty for a positional one.
         tasks: Tasks whose blocks, joined along axis 0, are the argument.
         cut: (start, stop, total): the rows of a whole dataset of ``total`` rows that belong to this block; a
-            value with another number of rows or fewer dimensions is broadcast instead.
+            value with another number of rows is given whole, and with fewer dimensions if the operation broadcasts.
     """
 
     argument: str
@@ -43,12 +42,16 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The part of a source that a LOAD task brings in: rows ``start`` to ``stop`` of a file or of a generator."""
+    """The part of a source that a LOAD task brings in: rows ``start`` to ``stop`` of a file or of a generator.
+
+    ``stamp`` is the file's size, time of modification and inode, by which a change is noticed.
+    """
 
     dataset: str
     start: int
     stop: int
     file: str = ""
+    stamp: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +109,6 @@ class TaskGraph:
             for needed in task.needs:
                 consumers[needed].append(number)
         return consumers
-
-    def networkx(self) -> nx.DiGraph:
-        """Give the graph as a networkx DiGraph: nodes are task numbers with the fields of ``Task`` as attributes."""
-        graph = nx.DiGraph()
-        for number, task in enumerate(self.tasks):
-            graph.add_node(number, id=task.id, kind=task.kind, step=task.step, nbytes=task.nbytes, seconds=task.seconds)
-            graph.add_edges_from((needed, number) for needed in task.needs)
-        return graph
 
     def descendants(self, origins: set[int], consumers: list[list[int]]) -> set[int]:
         """Give every task that needs, directly or not, one of ``origins``."""

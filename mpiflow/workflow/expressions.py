@@ -6,8 +6,12 @@ Python's parser reads the text; only the node types in the tables below are take
 from __future__ import annotations
 
 import ast
+import io
+import math
+import tokenize
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 BINARY = {
@@ -19,6 +23,12 @@ COMPARE = {
     ast.NotEq: "not_equal",
 }
 UNARY = {ast.USub: "negative", ast.UAdd: "positive"}
+INSTEAD = {
+    ast.And: "logical_and(a, b)", ast.Or: "logical_or(a, b)", ast.Not: "logical_not(a)", ast.BitAnd: "logical_and(a, b)",
+    ast.BitOr: "logical_or(a, b)", ast.Invert: "logical_not(a)", ast.IfExp: "where(condition, a, b)",
+    ast.Compare: "logical_and(a < b, b < c)",
+}
+MAX_DEPTH = 100     # nested deeper, the recursions over an expression would meet Python's own limit
 
 
 class ExpressionError(Exception):
@@ -34,23 +44,23 @@ class Ref:
     """A dataset or a step, by name."""
 
     name: str
-    offset: int = 0
+    offset: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A plain value: number, text, true or false, or a list of such."""
+    """A plain value: number, text, true, false or none, or a list of such."""
 
     value: Any
-    offset: int = 0
+    offset: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """Two or more terms joined by ``+``; a linear operation takes it apart."""
+    """Two or more terms joined by ``+``, none of them a sum itself; a linear operation takes it apart."""
 
     terms: tuple[Expression, ...]
-    offset: int = 0
+    offset: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,92 +69,156 @@ class Column:
 
     table: Expression
     name: str
-    offset: int = 0
+    offset: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An operation applied to expressions."""
+    """An operation applied to expressions; ``places`` are the offsets of its keywords."""
 
     operation: str
     arguments: tuple[Expression, ...]
     keywords: tuple[tuple[str, Expression], ...] = ()
-    offset: int = 0
+    offset: int = field(default=0, compare=False)
+    places: tuple[int, ...] = field(default=(), compare=False)
 
 
 Expression = Ref | Constant | Sum | Column | Call
 
 
 def parse_expression(text: str) -> Expression:
-    """Parse ``text``.
+    """Parse ``text``; line breaks in it are spaces.
 
     Raises:
         ExpressionError: The text is no expression, or uses what the language does not have.
     """
+    line = text.replace("\n", " ").replace("\r", " ").rstrip()
+    source = line.lstrip()
+    indent = len(line) - len(source)
+    if not source:
+        raise ExpressionError("the expression is empty")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except SyntaxError as error:
-        raise ExpressionError(f"not an expression: {error.msg}", max((error.offset or 1) - 1, 0)) from None
-    except (RecursionError, MemoryError, ValueError) as error:
-        raise ExpressionError(f"not an expression: {error or 'nested too deeply'}") from None
-    try:
-        return _convert(tree.body)
+        return _Converter(source, indent).convert(_parse(source, indent))
     except RecursionError:
-        raise ExpressionError("nested too deeply") from None
+        raise ExpressionError("the expression is nested too deeply") from None
 
 
-def _convert(node: ast.expr) -> Expression:
-    offset = node.col_offset
-    match node:
-        case ast.Name(id=name):
-            return Ref(name, offset)
-        case ast.Constant(value=value) if isinstance(value, (bool, int, float, str)):
-            return Constant(value, offset)
-        case ast.List() | ast.Tuple():
-            return Constant([_constant(item) for item in node.elts], offset)
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-            return Constant(-value, offset)
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
-            return Call(UNARY[type(op)], (_convert(operand),), (), offset)
-        case ast.BinOp(op=ast.Add()):
-            return _sum(node)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
-            return Call(BINARY[type(op)], (_convert(left), _convert(right)), (), offset)
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in COMPARE:
-            return Call(COMPARE[type(op)], (_convert(left), _convert(right)), (), offset)
-        case ast.Attribute(value=table, attr=name):
-            return Column(_convert(table), name, offset)
-        case ast.Call(func=ast.Name(id=name)):
-            return _call(name, node)
-    raise ExpressionError(f"{ast.unparse(node)!r} is not possible here: names, numbers, text, lists, + - * / // % **, "
-                          "comparisons, operation(...) and table.column are", offset)
+def _parse(source: str, indent: int) -> ast.expr:
+    """Let Python parse; it must not warn about the user's text as if it were ours."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source, mode="eval").body
+    except SyntaxError as error:
+        at_end = not error.offset                           # Python gives no place for an unexpected end
+        message = "it ends too early" if at_end and error.msg == "invalid syntax" else error.msg
+        raise ExpressionError(f"not an expression: {message}", indent + (len(source) if at_end else error.offset - 1)) from None
+    except (MemoryError, ValueError) as error:              # too many parentheses; a number of 5000 digits
+        raise ExpressionError(f"not an expression: {error or 'nested too deeply'}", indent) from None
+    if "#" in source:
+        _refuse_comment(source, indent)
+    return tree
 
 
-def _sum(node: ast.BinOp) -> Sum:
-    """Walk down the left spine without recursion, so that a sum may have thousands of terms."""
+def _refuse_comment(source: str, indent: int) -> None:
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            raise ExpressionError("'#' is not possible in an expression", indent + token.start[1])
+
+
+class _Converter:
+    """Turns Python's nodes into ours; ``source`` and ``indent`` are for places in messages."""
+
+    def __init__(self, source: str, indent: int) -> None:
+        self.source = source
+        self.indent = indent
+        self.encoded = source.encode()
+        self.depth = 0
+
+    def offset(self, node: ast.expr | ast.keyword) -> int:
+        """Characters from the start of the text; Python counts bytes of UTF-8."""
+        return self.indent + len(self.encoded[:node.col_offset].decode())
+
+    def convert(self, node: ast.expr) -> Expression:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise ExpressionError(f"nested more than {MAX_DEPTH} deep; give parts of it names, as steps", self.offset(node))
+        done = self._convert(node)
+        self.depth -= 1
+        return done
+
+    def _convert(self, node: ast.expr) -> Expression:
+        offset = self.offset(node)
+        match node:
+            case ast.Name(id=name):
+                return Ref(name, offset)
+            case ast.Constant(value=value) if value is None or isinstance(value, (bool, int, float, str)):
+                return Constant(_checked(value, offset), offset)
+            case ast.List() | ast.Tuple():
+                return Constant([self._plain(item) for item in node.elts], offset)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)) if not isinstance(value, bool):
+                return Constant(_checked(-value, offset), offset)
+            case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
+                return Call(UNARY[type(op)], (self.convert(operand),), (), offset)
+            case ast.BinOp(op=ast.Add()):
+                return Sum(tuple(self.convert(term) for term in _terms(node)), offset)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
+                return Call(BINARY[type(op)], (self.convert(left), self.convert(right)), (), offset)
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in COMPARE:
+                return Call(COMPARE[type(op)], (self.convert(left), self.convert(right)), (), offset)
+            case ast.Attribute(value=table, attr=name) if not isinstance(table, (ast.Constant, ast.List, ast.Tuple)):
+                return Column(self.convert(table), name, offset)
+            case ast.Call(func=ast.Name(id=name)):
+                arguments, places = tuple(map(self.convert, node.args)), tuple(map(self.offset, node.keywords))
+                return Call(name, arguments, self._keywords(node), offset, places)
+        raise ExpressionError(self._refusal(node), offset)
+
+    def _refusal(self, node: ast.expr) -> str:
+        text = self.encoded[node.col_offset:node.end_col_offset].decode()
+        shown = text if len(text) <= 40 else text[:37] + "..."
+        instead = INSTEAD.get(type(getattr(node, "op", node)))
+        if isinstance(node, ast.Compare) and len(node.ops) == 1:
+            instead = None                                  # x is y, x in y
+        return f"{shown!r} is not possible here; " + (f"write {instead}" if instead else
+               "names, numbers, text, lists, + - * / // % **, one comparison, operation(...) and table.column are")
+
+    def _keywords(self, node: ast.Call) -> tuple[tuple[str, Expression], ...]:
+        keywords: dict[str, Expression] = {}
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                raise ExpressionError("'**' is not possible here", self.offset(keyword))
+            if keyword.arg in keywords:
+                raise ExpressionError(f"argument {keyword.arg!r} is given twice", self.offset(keyword))
+            keywords[keyword.arg] = self.convert(keyword.value)
+        return tuple(keywords.items())
+
+    def _plain(self, node: ast.expr) -> Any:
+        value = self.convert(node)
+        if not isinstance(value, Constant):
+            raise ExpressionError("a list may hold plain values only", self.offset(node))
+        return value.value
+
+
+def _checked(value: Any, offset: int) -> Any:
+    """Refuse what has no JSON form: it could not enter the id of a dataset."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ExpressionError("the number is too large", offset)
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ExpressionError("the text holds half a character", offset)
+    return value
+
+
+def _terms(node: ast.expr) -> list[ast.expr]:
+    """The terms of nested sums, left to right; without recursion, so that a sum may have thousands of terms."""
     terms: list[ast.expr] = []
-    spine: ast.expr = node
-    while isinstance(spine, ast.BinOp) and isinstance(spine.op, ast.Add):
-        terms.append(spine.right)
-        spine = spine.left
-    terms.append(spine)
-    return Sum(tuple(_convert(term) for term in reversed(terms)), node.col_offset)
-
-
-def _call(name: str, node: ast.Call) -> Call:
-    keywords = []
-    for keyword in node.keywords:
-        if keyword.arg is None:
-            raise ExpressionError("'**' is not possible here", keyword.value.col_offset)
-        keywords.append((keyword.arg, _convert(keyword.value)))
-    return Call(name, tuple(_convert(argument) for argument in node.args), tuple(keywords), node.col_offset)
-
-
-def _constant(node: ast.expr) -> Any:
-    value = _convert(node)
-    if not isinstance(value, Constant):
-        raise ExpressionError("a list may hold plain values only", node.col_offset)
-    return value.value
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if isinstance(current, ast.BinOp) and isinstance(current.op, ast.Add):
+            stack += (current.left, current.right)
+        else:
+            terms.append(current)
+    return terms[::-1]
 
 
 def walk(expression: Expression) -> Iterator[Expression]:

@@ -6,11 +6,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct, field
 
-Count = Annotated[int, Meta(ge=1)]
-Extent = Annotated[int, Meta(ge=0)]
+LARGEST = 2**63 - 1
+Blocks = Annotated[int, Meta(ge=1, le=1_000_000, description="Blocks along axis 0 (of each file, if a glob).")]
+Extent = Annotated[int, Meta(ge=0, le=LARGEST)]
+Whole = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
 Float = Literal["float32", "float64"]
 Number = int | float
 Shape = Annotated[list[Extent], Meta(min_length=1, description="Extents; cut into blocks along the first.")]
+Rows = Annotated[list[Extent], Meta(min_length=2, max_length=2, description="The first row, and the one behind the last.")]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -41,8 +44,8 @@ class Normal(Part):
 class Arange(Part):
     """The integers from ``start`` up to ``stop``, without ``stop``."""
 
-    stop: int
-    start: int = 0
+    stop: Whole
+    start: Whole = 0
     dtype: Literal["int32", "int64", "float32", "float64"] = "int64"
 
 
@@ -63,8 +66,8 @@ class Dataset(Part):
     full: Full | None = None
     file: Annotated[str, Meta(description="HDF5, H5MD, NetCDF-4 or .npy file, or a glob of such.")] | None = None
     path: Annotated[str, Meta(description="The array inside an HDF5 file.")] | None = None
-    rows: Annotated[list[Extent], Meta(min_length=2, max_length=2)] | None = None
-    blocks: Annotated[Count, Meta(description="Blocks along axis 0 (of each file, if a glob).")] = 1
+    rows: Rows | None = None
+    blocks: Blocks = 1
     rank: Annotated[Extent, Meta(description="Rank (modulo size) that makes and holds it.")] | None = None
     unit: str | None = None
     tags: list[str] = []
@@ -91,4 +94,4 @@ class Document(Part):
     params: dict[Name, Any] = {}
     operations: Annotated[list[str], Meta(description="Python files with @operation functions.")] = []
     datasets: dict[Name, Dataset] = {}
-    results: Annotated[dict[Name, str], Meta(description="Step or dataset to file.")] = {}
+    results: Annotated[dict[str, str], Meta(description="Step or dataset to file.")] = {}

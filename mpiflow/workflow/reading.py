@@ -3,46 +3,64 @@
 from __future__ import annotations
 
 import hashlib
-import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePath
-from typing import Any, get_args, get_origin
 
 import msgspec
 import networkx as nx
 
 from mpiflow.errors import DocumentError, did_you_mean
-from mpiflow.workflow.expressions import Call, Constant, Expression, ExpressionError, Ref, parse_expression, references
-from mpiflow.workflow.model import Count, Dataset, Document, Name, Step
+from mpiflow.workflow.convert import convert_document, shown
+from mpiflow.workflow.expressions import Call, Constant, Expression, ExpressionError, Ref, parse_expression, references, walk
+from mpiflow.workflow.model import Document, Step
+from mpiflow.workflow.rules import HDF5_SUFFIXES, check_datasets, check_results
 from mpiflow.workflow.text import Located, Path, locate
 
-HDF5_SUFFIXES = (".h5", ".hdf5", ".h5md", ".nc")
-_ITEM = re.compile(r"\[(\d+)\]|\.(\w+)|\[\.\.\.\]")
+__all__ = ["HDF5_SUFFIXES", "Workflow", "draft_workflow", "read_workflow"]
+Parts = tuple[tuple[Path, Expression], ...]
 
 
 @dataclass(frozen=True)
 class Workflow:
-    """A document that is right as far as its text tells.
+    """A document, as far as it is right.
 
     Attributes:
-        document: The typed document.
-        expressions: What each step computes.
+        document: The typed document, without the parts that are wrong.
+        expressions: What each step computes; without those that cannot be read.
+        parts: Every expression of each step as the document has it, and where; several if ``in`` gives them.
         graph: Names of datasets and steps; an edge leads from what is read to what reads it.
-        located: Where each value stands, for messages about what only the run can find.
+        located: Where each value stands, and the problems noted so far.
         digest: Hash of the text and the parameters; equal on ranks that see the same workflow.
     """
 
     document: Document
     expressions: Mapping[str, Expression]
+    parts: Mapping[str, Parts]
     graph: nx.DiGraph
     located: Located
     digest: str
 
-    def fail(self, path: Path, message: str, offset: int = 0) -> None:
-        """Note a problem at ``path`` of the document, to be raised by ``finish``."""
-        self.located.report(path, message, offset=offset)
+    def fail(self, path: Path, message: str, offset: int | None = None, key: bool = False) -> None:
+        """Note a problem at ``path`` of the document, to be raised by ``finish``; see ``Located.report``."""
+        self.located.report(path, message, key, offset)
+
+    def fail_at(self, step: str, item: Expression, message: str, argument: str = "") -> None:
+        """Note a problem at an expression inside ``step``, or at one of a call's named arguments."""
+        for path, expression in self.parts[step]:
+            if any(item is inner for inner in walk(expression)):
+                named = [name for name, _ in item.keywords] if isinstance(item, Call) else []
+                place = item.places[named.index(argument)] if argument in named else item.offset
+                self.fail(path, message, place)
+                return
+        for part in ("in", "with"):                         # the call that ``run`` names
+            path = ("steps", step, part, argument)
+            if path in self.located.marks:
+                self.fail(path, message, key=True)
+                return
+        self.fail(("steps", step, "run"), message, 0)
 
     def finish(self) -> None:
         """Raise all problems noted so far.
@@ -65,131 +83,69 @@ def read_workflow(text: str, file: str, overrides: Mapping[str, str] | None = No
     Raises:
         DocumentError: With every problem found.
     """
+    workflow = draft_workflow(text, file, overrides)
+    workflow.finish()
+    return workflow
+
+
+def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = None) -> Workflow:
+    """Read what can be read of a workflow document; what is wrong is noted, for ``Workflow.finish``. Pure.
+
+    Raises:
+        DocumentError: Nothing of it can be read.
+    """
     located = locate(text, file, overrides or {})
-    document = _Converter(located).document()
-    expressions = {name: _expression(located, name, step) for name, step in document.steps.items()}
-    _check_datasets(located, document)
-    _check_results(located, document)
-    graph = _name_graph(located, document, expressions)
-    if located.problems:
+    document = convert_document(located)
+    if document is None:
         raise DocumentError(located.problems)
-    digest = hashlib.blake2b(repr((text, sorted((overrides or {}).items()))).encode(), digest_size=16).hexdigest()
-    return Workflow(document, {name: item for name, item in expressions.items() if item}, graph, located, digest)
+    document = msgspec.structs.replace(document, results={name: _normal(file) for name, file in document.results.items()})
+    parts: dict[str, Parts] = {}
+    expressions = {}
+    for name, step in document.steps.items():
+        parts[name], expression = _expression(located, name, step)
+        if expression is not None:
+            expressions[name] = expression
+    names = _names(located)
+    check_datasets(located, document)
+    check_results(located, document, names)
+    graph = _name_graph(located, document, parts, names)
+    digest = hashlib.blake2b(repr((text, sorted((overrides or {}).items()))).encode("utf-8", "surrogateescape"), digest_size=16)
+    return Workflow(document, expressions, parts, graph, located, digest.hexdigest())
 
 
-class _Converter:
-    """Converts located values to msgspec types, field by field, so that one error does not hide the next."""
-
-    def __init__(self, located: Located) -> None:
-        self.located = located
-
-    def document(self) -> Document:
-        value = self.located.value
-        if not isinstance(value, dict):
-            self.located.report((), "the document must be a mapping that starts with 'mpiflow: 1'")
-            raise DocumentError(self.located.problems)
-        fields = self.fields(Document, value, ())
-        if "steps" not in fields:
-            raise DocumentError(self.located.problems)
-        return Document(**{"mpiflow": 1, "name": "", **fields})
-
-    def fields(self, kind: type, value: dict[str, Any], path: Path) -> dict[str, Any]:
-        """Convert the fields of ``kind`` that ``value`` has; report unknown, missing and wrong ones."""
-        known = {item.encode_name: item for item in msgspec.structs.fields(kind)}
-        for key in value:
-            if key not in known:
-                self.located.report((*path, key), f"unknown key {key!r}" + did_you_mean(key, known), key=True)
-        found = {}
-        for key, item in known.items():
-            if key in value and value[key] is not None:
-                done = self.convert(item.type, value[key], (*path, key))
-                if done is not None:
-                    found[item.name] = done
-            elif key in value:
-                if not self._reported((*path, key)):
-                    self.located.report((*path, key), f"key {key!r} has no value")
-            elif item.required:
-                self.located.report(path, f"key {key!r} is missing" + (f" in {path[-1]!r}" if path else ""))
-        return found
-
-    def _reported(self, path: Path) -> bool:
-        line, column = self.located.marks[path]
-        return any((p.line, p.column) == (line, column) for p in self.located.problems)
-
-    def convert(self, kind: Any, value: Any, path: Path) -> Any:
-        """Give ``value`` as ``kind``, or report why not and give None."""
-        if hasattr(kind, "__metadata__") and get_origin(kind.__origin__) is dict:
-            kind = kind.__origin__
-        if get_origin(kind) is dict and isinstance(value, dict):
-            return self._named(get_args(kind)[1], value, path)
-        structs = [k for k in (kind, *get_args(kind)) if isinstance(k, type) and issubclass(k, msgspec.Struct)]
-        if structs and isinstance(value, dict):
-            return self._struct(structs[0], value, path)
-        if structs and not (isinstance(value, str) and str in get_args(kind)):
-            self.located.report(path, f"{path[-1]!r} must be a mapping, not {_shown(value)}")
-            return None
-        try:
-            return msgspec.convert(value, kind, strict=True)
-        except msgspec.ValidationError as error:
-            self._report(str(error), value, path)
-            return None
-
-    def _struct(self, kind: type, value: dict[str, Any], path: Path) -> Any:
-        fields = self.fields(kind, value, path)
-        try:
-            return kind(**fields)                           # what is wrong in it was reported; go on with the rest
-        except TypeError:                                   # a required field is missing or wrong
-            return None
-
-    def _named(self, kind: Any, value: dict[str, Any], path: Path) -> dict[str, Any]:
-        """Convert a mapping from names chosen by the user."""
-        done = {}
-        for name, item in value.items():
-            if not name.isidentifier() or keyword.iskeyword(name):
-                self.located.report((*path, name), f"{name!r} cannot be a name: letters, digits and _ only, "
-                                    "no digit first, no Python keyword", key=True)
-            elif item is None and kind is not Any:
-                if not self._reported((*path, name)):
-                    self.located.report((*path, name), f"{name!r} has no value")
-            else:
-                converted = self.convert(kind, item, (*path, name))
-                if converted is not None or kind is Any:
-                    done[name] = converted
-        return done
-
-    def _report(self, error: str, value: Any, path: Path) -> None:
-        """Turn msgspec's ``Expected `int`, got `str` - at `$[0]``` into a sentence at the right place."""
-        what, _, where = error.partition(" - at ")
-        for index, key in _ITEM.findall(where):
-            value = value[int(index)] if index else value[key]
-            path = (*path, int(index) if index else key)
-        what = what.replace("`", "").replace("Expected ", "expected ").replace("str", "text")
-        name = ".".join(str(part) for part in path)
-        self.located.report(path, f"{name}: {what} (here: {_shown(value)})")
+def _normal(file: str) -> str:
+    """One spelling for each file: ./a.h5 is a.h5; what is no file name is left for the check."""
+    return file if file.endswith("/") else str(PurePath(file))
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+# Steps
 
-
-def _expression(located: Located, name: str, step: str | Step) -> Expression | None:
-    """Parse a step's text into what it computes; ``run: name`` with ``in`` and ``with`` becomes a call."""
+def _expression(located: Located, name: str, step: str | Step) -> tuple[Parts, Expression | None]:
+    """Parse a step's texts; ``run: name`` with ``in`` and ``with`` becomes a call."""
     path: Path = ("steps", name)
-    if isinstance(step, str):
-        return _parsed(located, path, step)
-    if not step.run.strip().isidentifier():
-        for key, given in (("in", step.inputs), ("with", step.parameters)):
+    if isinstance(step, str) or not step.run.strip().isidentifier():
+        for key, given in (() if isinstance(step, str) else (("in", step.inputs), ("with", step.parameters))):
             if given:
                 located.report((*path, key), f"{key!r} needs the name of an operation under 'run', not an expression", key=True)
-        return _parsed(located, (*path, "run"), step.run)
-    keywords: list[tuple[str, Expression]] = []
+        path, text = (path, step) if isinstance(step, str) else ((*path, "run"), step.run)
+        expression = _parsed(located, path, text)
+        if isinstance(expression, Constant):
+            located.report(path, f"{shown(expression.value)} is no dataset; a step must compute one", offset=expression.offset)
+            expression = None
+        return ((path, expression),) if expression else (), expression
+    parts, whole = [], True
     for argument, text in step.inputs.items():
-        keywords.append((argument, _parsed(located, (*path, "in", argument), str(text)) or Constant(None)))
+        expression = _parsed(located, (*path, "in", argument), str(text))
         if argument in step.parameters:
             located.report((*path, "with", argument), f"argument {argument!r} stands under 'in' as well", key=True)
+        elif expression:
+            parts.append(((*path, "in", argument), expression))
+            continue
+        whole = False
+    whole = whole and not _broken_inside(located, (*path, "in")) and not _broken_inside(located, (*path, "with"))
+    keywords = [(place[-1], expression) for place, expression in parts]
     keywords += [(argument, Constant(value)) for argument, value in step.parameters.items()]
-    return Call(step.run.strip(), (), tuple(keywords), 0)
+    return tuple(parts), Call(step.run.strip(), (), tuple(keywords)) if whole else None
 
 
 def _parsed(located: Located, path: Path, text: str) -> Expression | None:
@@ -200,95 +156,60 @@ def _parsed(located: Located, path: Path, text: str) -> Expression | None:
         return None
 
 
-def _check_datasets(located: Located, document: Document) -> None:
-    for name, dataset in document.datasets.items():
-        path = ("datasets", name)
-        given = [source for source in Dataset.SOURCES if source in located.value["datasets"][name]]
-        if len(given) != 1:
-            which = f"has {' and '.join(given)}" if given else "has none of them"
-            located.report(path, f"dataset {name!r} needs exactly one of {', '.join(Dataset.SOURCES)}; it {which}", key=True)
-            continue
-        for key in ("path", "rows"):
-            if getattr(dataset, key) is not None and dataset.file is None:
-                located.report((*path, key), f"{key!r} belongs to 'file', not to {given[0]!r}", key=True)
-        if dataset.rows and dataset.rows[0] >= dataset.rows[1]:
-            located.report((*path, "rows"), f"rows: [start, stop] must have start < stop, not {dataset.rows}")
-        if dataset.arange and dataset.arange.stop < dataset.arange.start:
-            located.report((*path, "arange", "stop"), "arange: stop is below start")
-        if dataset.file is not None:
-            _check_file(located, path, dataset)
+def _broken_inside(located: Located, path: Path) -> bool:
+    return any(place[:len(path)] == path for place in located.broken)
 
 
-def _check_file(located: Located, path: Path, dataset: Dataset) -> None:
-    suffix = PurePath(dataset.file).suffix.lower()
-    if suffix in HDF5_SUFFIXES and not dataset.path:
-        located.report((*path, "file"), "an HDF5 file needs 'path', the array inside it, e.g. path: /x")
-    elif suffix == ".npy" and dataset.path:
-        located.report((*path, "path"), "'path' belongs to an HDF5 file; a .npy file holds one array", key=True)
-    elif suffix not in (*HDF5_SUFFIXES, ".npy"):
-        located.report((*path, "file"), f"file type {suffix!r} is not known; known are {', '.join(HDF5_SUFFIXES)} and .npy")
+# Names
+
+def _names(located: Located) -> dict[str, None]:
+    """Every name that the user gave to a dataset or a step, right or not, in order."""
+    written = (located.value.get("datasets"), located.value.get("steps"))
+    return {name: None for part in written if isinstance(part, dict) for name in part}
 
 
-def _check_results(located: Located, document: Document) -> None:
-    known = (*document.steps, *document.datasets)
-    owners: dict[str, str] = {}
-    for name, file in document.results.items():
-        if name not in known:
-            located.report(("results", name), f"no step or dataset {name!r}" + did_you_mean(name, known), key=True)
-        pure = PurePath(file)
-        if not pure.name or file.endswith("/"):
-            located.report(("results", name), f"{file!r} is no file name")
-        elif ".." in pure.parts:
-            located.report(("results", name), "a result file may not lie above the results directory ('..')")
-        elif str(pure) in owners and pure.suffix.lower() not in HDF5_SUFFIXES:
-            located.report(("results", name), f"{file!r} is the file of {owners[str(pure)]!r} too; "
-                           "only an HDF5 file can hold several results")
-        owners.setdefault(str(pure), name)
-
-
-def _name_graph(located: Located, document: Document, expressions: Mapping[str, Expression | None]) -> nx.DiGraph:
+def _name_graph(located: Located, document: Document, parts: Mapping[str, Parts], names: Collection[str]) -> nx.DiGraph:
     """The DAG of names; reports names that are used twice, missing, or depend on themselves."""
+    twice = [name for name in document.steps if name in located.value.get("datasets", ())]
+    for name in twice:
+        located.report(("steps", name), f"{name!r} is the name of a dataset already", key=True)
     graph = nx.DiGraph()
     graph.add_nodes_from(document.datasets, kind="dataset")
-    for name in document.steps:
-        if name in document.datasets:
-            located.report(("steps", name), f"{name!r} is the name of a dataset already", key=True)
-    graph.add_nodes_from(document.steps, kind="step")
-    written = located.value.get("datasets"), located.value.get("steps")
-    known = {name for part in written if isinstance(part, dict) for name in part}
-    for name, expression in expressions.items():
-        for ref in references(expression) if expression else ():
-            if ref.name in graph:
+    graph.add_nodes_from((name for name in document.steps if name not in twice), kind="step")
+    unsure = _unsure(located, names)
+    for name, pieces in parts.items():
+        for path, ref in ((path, ref) for path, expression in pieces for ref in references(expression)):
+            if ref.name in graph and name not in twice:
                 graph.add_edge(ref.name, name)
-            elif ref.name not in known:                     # known but broken is reported where it is broken
-                located.report(*_place(document, name, ref), offset=ref.offset)
-    for cycle in _cycles(graph):
-        located.report(("steps", cycle[0]), "steps depend on each other: " + " -> ".join((*cycle, cycle[0])), key=True)
+            elif ref.name not in names and unsure is not None and ref.name not in unsure:
+                located.report(path, _no_name(ref, document, names), offset=ref.offset)
+    _report_cycles(located, graph, list(document.steps))
     return graph
 
 
-def _place(document: Document, name: str, ref: Ref) -> tuple[Path, str]:
-    """Where in the document step ``name`` refers to ``ref``, and what to say about it."""
-    step = document.steps[name]
-    message = f"no dataset or step {ref.name!r}" + did_you_mean(ref.name, (*document.datasets, *document.steps))
-    if isinstance(step, str):
-        return ("steps", name), message
-    for argument, text in step.inputs.items():
-        try:
-            if ref in references(parse_expression(str(text))):
-                return ("steps", name, "in", argument), message
-        except ExpressionError:
-            continue
-    return ("steps", name, "run"), message
+def _unsure(located: Located, names: Collection[str]) -> set[str] | None:
+    """Unknown names that come from names which are wrong themselves (my-data); None if any may, as a section is broken."""
+    if {("steps",), ("datasets",)} & located.broken:
+        return None
+    return {part for name in names if not name.isidentifier() for part in re.findall(r"[A-Za-z_]\w*", name)}
 
 
-def _cycles(graph: nx.DiGraph) -> list[list[str]]:
-    """One cycle of each strongly connected part, starting at its first name."""
-    found = []
+def _no_name(ref: Ref, document: Document, names: Collection[str]) -> str:
+    if ref.name in document.params:
+        return f"no dataset or step {ref.name!r}; the parameter is written ${ref.name}"
+    return f"no dataset or step {ref.name!r}" + did_you_mean(ref.name, names)
+
+
+def _report_cycles(located: Located, graph: nx.DiGraph, steps: list[str]) -> None:
+    """Report one cycle of each strongly connected part, a shortest one through its first step in the document."""
     for part in nx.strongly_connected_components(graph):
         inside = graph.subgraph(part)
         if inside.number_of_edges():
-            cycle = [source for source, _ in nx.find_cycle(inside, min(part))]
-            turn = cycle.index(min(cycle))
-            found.append(cycle[turn:] + cycle[:turn])
-    return sorted(found)
+            first = min(part, key=steps.index)
+            ways = [nx.shortest_path(inside, first, last) for last in sorted(inside.predecessors(first))]
+            cycle = [first, *reversed(min(ways, key=len))]
+            message = f"step {first!r} depends on itself"
+            if len(cycle) > 2:
+                needs = ", ".join(f"{one!r} needs {other!r}" for one, other in pairwise(cycle))
+                message = f"steps depend on each other: {needs}"
+            located.report(("steps", first), message, key=True)

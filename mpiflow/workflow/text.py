@@ -13,41 +13,99 @@ import yaml
 from mpiflow.errors import DocumentError, Problem, did_you_mean
 
 Path = tuple[str | int, ...]
-_PARAMETER = re.compile(r"\$(?:\$|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
-MAX_NODES = 2_000_000
+MAX_NODES = 1_000_000
+_PARAMETER = re.compile(r"\$(?:\$|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")        # what can be escaped in YAML, but neither printed nor put in a file name
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
+_TAG = "tag:yaml.org,2002:"
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-5 as a number, as YAML 1.2 does."""
+    """SafeLoader without YAML 1.1's traps: 1e-5 is a number; 12:30 and 2026-11-01 are text."""
 
 
-_Loader.yaml_implicit_resolvers = {key: list(value) for key, value in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
+_NUMBERS = {
+    "float": r"[-+]?((\d[\d_]*\.[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
+    "int": r"[-+]?(0b[01_]+|0x[\da-fA-F_]+|\d[\d_]*)",
+}
+_REPLACED = {_TAG + kind for kind in (*_NUMBERS, "timestamp")}
+_Loader.yaml_implicit_resolvers = {
+    first: [item for item in resolvers if item[0] not in _REPLACED]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+for _kind, _pattern in _NUMBERS.items():
+    _Loader.add_implicit_resolver(_TAG + _kind, re.compile(f"^(?:{_pattern})$"), list("-+.0123456789"))
 
 
 @dataclass(slots=True)
 class Located:
     """A document as plain values, and where each of them stands.
 
-    ``marks`` gives (line, column), counted from 1, of each value by its path; ``keys`` the same of each key.
+    Attributes:
+        file: Name of the document, for messages.
+        value: The document, parameters put in.
+        marks: Line and column, counted from 1, of each value by its path.
+        keys: The same of each key.
+        texts: Texts that are as in the file, so that an offset into one has a place there.
+        problems: What is wrong, so far.
+        broken: Paths at which something is wrong: what follows from it need not be said as well.
     """
 
     file: str
     value: Any = None
     marks: dict[Path, tuple[int, int]] = field(default_factory=dict)
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    plain: set[Path] = field(default_factory=set)
+    texts: dict[Path, yaml.ScalarNode] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    broken: set[Path] = field(default_factory=set)
 
-    def report(self, path: Path, message: str, key: bool = False, offset: int = 0) -> None:
-        """Add a problem at ``path``; ``offset`` counts characters into a scalar that stands on one line."""
+    def report(self, path: Path, message: str, key: bool = False, offset: int | None = None) -> None:
+        """Add a problem at the value at ``path``, at its key, or at the character ``offset`` of its text."""
+        self.broken.add(path)
         marks = self.keys if key and path in self.keys else self.marks
-        while path not in marks and path:
-            path = path[:-1]
-        line, column = marks.get(path, (1, 1))
-        shift = offset if path in self.plain else 0
-        self.problems.append(Problem(self.file, line, column + shift, message))
+        place = path
+        while place not in marks and place:
+            place = place[:-1]
+        line, column = marks.get(place, (1, 1))
+        if offset is not None and marks is self.marks and path in self.texts:
+            line, column = _place_inside(self.texts[path], offset)
+        self.problems.append(Problem(self.file, line, column, message))
+
+
+def _place_inside(node: yaml.ScalarNode, offset: int) -> tuple[int, int]:
+    """Line and column of character ``offset`` of a text, which YAML may have folded; escaped texts give their start."""
+    start, end = node.start_mark, node.end_mark
+    raw = start.buffer[start.pointer:end.pointer]
+    first, last = 0, len(raw)
+    if node.style in ("'", '"'):
+        first, last = 1, last - 1
+    elif node.style in ("|", ">"):
+        first = raw.find("\n") + 1
+    visible = [index for index in range(first, last) if not raw[index].isspace()]
+    if [raw[index] for index in visible] != [letter for letter in node.value if not letter.isspace()]:
+        return start.line + 1, start.column + 1
+    num = sum(not letter.isspace() for letter in node.value[:offset])
+    index = visible[num] if num < len(visible) else visible[-1] + 1 if visible else first
+    newline = raw.rfind("\n", 0, index)
+    return start.line + 1 + raw.count("\n", 0, index), index - newline if newline >= 0 else start.column + 1 + index
+
+
+def decode(data: bytes, file: str) -> str:
+    """Give the text of a document.
+
+    Raises:
+        DocumentError: It is not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[:error.start].decode("utf-8", "replace")
+        message = f"not UTF-8 text: {error.reason} 0x{data[error.start]:02x}"
+        raise DocumentError([Problem(file, *_line_and_column(before), message)]) from None
+
+
+def _line_and_column(before: str) -> tuple[int, int]:
+    """Where the character behind ``before`` stands."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
 
 
 def parse(text: str, file: str) -> yaml.Node:
@@ -59,10 +117,17 @@ def parse(text: str, file: str) -> yaml.Node:
     try:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = ": ".join(part for part in (error.context, error.problem) if part)
+        mark, context = error.problem_mark or error.context_mark, error.context or ""
+        if context and error.context_mark and error.context_mark.line != mark.line:
+            context += f" from line {error.context_mark.line + 1} on"
+        what = ": ".join(part for part in (context, error.problem) if part)
         raise DocumentError([Problem(file, mark.line + 1, mark.column + 1, f"not YAML: {what}")]) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except yaml.reader.ReaderError as error:
+        place = _line_and_column(text[:error.position])
+        raise DocumentError([Problem(file, *place, f"not YAML: character U+{ord(text[error.position]):04X}")]) from None
+    except RecursionError:
+        raise DocumentError([Problem(file, 1, 1, "the document is nested too deeply")]) from None
+    except (yaml.YAMLError, ValueError) as error:           # e.g. an escape of a character that does not exist
         raise DocumentError([Problem(file, 1, 1, f"not YAML: {' '.join(str(error).split())}")]) from None
     if node is None:
         raise DocumentError([Problem(file, 1, 1, "the document is empty; it must start with 'mpiflow: 1'")])
@@ -77,40 +142,26 @@ def locate(text: str, file: str, overrides: Mapping[str, str]) -> Located:
         file: Its name, for messages.
         overrides: Parameters given on the command line, as YAML text.
 
+    Returns:
+        The values, and the problems found in reading them.
+
     Raises:
-        DocumentError: The text is not YAML, or an override names no parameter.
+        DocumentError: The text is not YAML, or far too large.
     """
     root = parse(text, file)
     document = Located(file)
-    reader = _Reader(document)
     try:
-        plain = reader.read(root, ())
-        params = plain.get("params") if isinstance(plain, dict) else None
-        params = dict(params) if isinstance(params, dict) else {}
-        for name, value in overrides.items():
-            params[name] = _override(name, value, params, file)
+        plain = _Reader(document).read(root, ())
         if isinstance(plain, dict):
-            plain = {key: value if key in ("params", "name") else reader.substitute(value, (key,), params)
+            misspelt = "params" not in plain and any(did_you_mean(key, ["params"]) for key in plain)
+            params = _parameters(document, None if misspelt else plain.get("params", {}), overrides)
+            plain = {key: value if key in ("params", "name") else _substitute(document, value, (key,), params)
                      for key, value in plain.items()}
             plain.update({"params": params} if params else {})
     except RecursionError:
         raise DocumentError([Problem(file, 1, 1, "the document is nested too deeply")]) from None
     document.value = plain
     return document
-
-
-def _override(name: str, text: str, params: Mapping[str, Any], file: str) -> Any:
-    if name not in params:
-        message = f"--set {name}: the document has no parameter {name!r}" + did_you_mean(name, map(str, params))
-        raise DocumentError([Problem(file, 0, 0, message)])
-    try:
-        reader = _Reader(Located(f"--set {name}"))
-        value = reader.read(parse(text, f"--set {name}"), ())
-    except DocumentError as error:
-        raise DocumentError([Problem(f"--set {name}", 0, 0, p.message) for p in error.problems]) from None
-    if reader.document.problems:
-        raise DocumentError(reader.document.problems)
-    return value
 
 
 class _Reader:
@@ -120,41 +171,48 @@ class _Reader:
         self.document = document
         self.constructor = yaml.constructor.SafeConstructor()
         self.num_nodes = 0
+        self.flat: set[int] = set()
 
     def read(self, node: yaml.Node, path: Path) -> Any:
         self.num_nodes += 1
         if self.num_nodes > MAX_NODES:
             raise DocumentError([Problem(self.document.file, 1, 1, f"the document has more than {MAX_NODES:,} values")])
         mark = node.start_mark
-        self.document.marks[path] = (mark.line + 1, mark.column + 1 + (getattr(node, "style", None) in ("'", '"')))
+        self.document.marks[path] = (mark.line + 1, mark.column + 1)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        expected = "map" if isinstance(node, yaml.MappingNode) else "seq"
+        if node.tag != _TAG + expected:
+            self.document.report(path, f"tag {node.tag.replace(_TAG, '!!')!r} is not possible here")
+            return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
-        if node.start_mark.line == node.end_mark.line:
-            self.document.plain.add(path)
-        return self._scalar(node, path)
+        return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        self._check_keys(node, path)
-        try:
-            self.constructor.flatten_mapping(node)          # <<: *anchor, placed before the mapping's own keys
-        except yaml.MarkedYAMLError as error:
-            self.document.report(path, str(error.problem))
+        if id(node) not in self.flat:                       # an alias leads to the same node again
+            self.flat.add(id(node))
+            self._check_keys(node)
+            try:
+                self.constructor.flatten_mapping(node)      # <<: *anchor, placed before the mapping's own keys
+            except yaml.MarkedYAMLError as error:
+                self.document.report(path, f"'<<' needs a mapping: {error.problem}")
+        last = {key.value: (key, item) for key, item in node.value if isinstance(key, yaml.ScalarNode)}
         values: dict[str, Any] = {}
-        for key, item in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                here = (*path, key.value)
-                self.document.keys[here] = (key.start_mark.line + 1, key.start_mark.column + 1)
-                values[key.value] = self.read(item, here)
+        for name, (key, item) in last.items():
+            here = (*path, name)
+            self.document.keys[here] = (key.start_mark.line + 1, key.start_mark.column + 1)
+            values[name] = self.read(item, here)
         return values
 
-    def _check_keys(self, node: yaml.MappingNode, path: Path) -> None:
+    def _check_keys(self, node: yaml.MappingNode) -> None:
         seen: dict[str, int] = {}
         for key, _ in node.value:
             mark, message = key.start_mark, None
             if not isinstance(key, yaml.ScalarNode):
                 message = "a key must be plain text"
+            elif _NO_TEXT.search(key.value):
+                message = f"key {key.value!r} holds a character that is no text"
             elif key.value in seen:
                 message = f"key {key.value!r} stands twice (first on line {seen[key.value]})"
             else:
@@ -163,40 +221,87 @@ class _Reader:
                 self.document.problems.append(Problem(self.document.file, mark.line + 1, mark.column + 1, message))
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        value, wrong = self._plain(node)
+        if isinstance(value, float) and not math.isfinite(value):
+            wrong = f"{node.value!r} is not a finite number"
+        elif isinstance(value, str):
+            self.document.texts[path] = node
+            if _NO_TEXT.search(value):
+                wrong = f"{value!r} holds a character that is no text"
+        if wrong:
+            self.document.report(path, wrong)
+        return None if wrong else value
+
+    def _plain(self, node: yaml.ScalarNode) -> tuple[Any, str]:
+        """Give the value of a scalar, and what is wrong with it."""
+        if node.tag == _TAG + "int" and _LEADING_ZERO.fullmatch(node.value):
+            return None, f"{node.value!r} starts with 0: write the number without it, or quote it if it is text"
         try:
             value = self.constructor.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
-            problem = getattr(error, "problem", None) or error
-            self.document.report(path, f"cannot read {node.value!r}: {problem}")
-            return None
-        if isinstance(value, (bool, int, str)) or value is None:
-            return value
-        if isinstance(value, float) and math.isfinite(value):
-            return value
-        if isinstance(value, float):
-            self.document.report(path, f"{node.value!r} is not a finite number")
-            return None
-        return node.value                                   # dates and the like are text here
+            return None, f"cannot read {node.value!r}: {getattr(error, 'problem', None) or error}"
+        known = isinstance(value, (bool, int, float, str)) or value is None
+        return (value if known else node.value), ""         # what else a tag would make of it is not for us
 
-    def substitute(self, value: Any, path: Path, params: Mapping[str, Any]) -> Any:
-        """Replace $name in every text of ``value``; $$ stands for a dollar sign."""
-        if isinstance(value, dict):
-            return {key: self.substitute(item, (*path, key), params) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.substitute(item, (*path, index), params) for index, item in enumerate(value)]
-        if not isinstance(value, str) or "$" not in value:
-            return value
-        whole = _PARAMETER.fullmatch(value)
-        if whole and (whole[1] or whole[2]):
-            return self._parameter(whole, path, params)
-        self.document.plain.discard(path)                   # offsets no longer fit the text in the file
-        return _PARAMETER.sub(lambda match: str(self._parameter(match, path, params)), value)
 
-    def _parameter(self, match: re.Match[str], path: Path, params: Mapping[str, Any]) -> Any:
+# Parameters
+
+def _parameters(document: Located, given: Any, overrides: Mapping[str, str]) -> dict[str, Any] | None:
+    """Give the parameters' values; None if ``given`` is no mapping, which is reported elsewhere."""
+    if not isinstance(given, dict):
+        return None
+    params = dict(given)
+    for name, value in given.items():
+        if isinstance(value, str) and any((match[1] or match[2]) in given for match in _PARAMETER.finditer(value)):
+            document.report(("params", name), f"parameter {name!r}: a parameter cannot be made of others ({value!r})", offset=0)
+    for name, text in overrides.items():
+        if name in given:
+            params[name] = _override(document, name, text)
+        else:
+            document.report(("params",), f"--set {name}: {_no_parameter(name, given)}", key=True)
+    return params
+
+
+def _override(document: Located, name: str, text: str) -> Any:
+    """Read the value of ``--set name=text``; what is wrong with it is reported at the parameter."""
+    inner = Located(f"--set {name}")
+    value = None
+    try:
+        if text.strip():
+            value = _Reader(inner).read(parse(text, inner.file), ())
+        else:
+            inner.report((), "a value is missing")
+    except DocumentError as error:
+        inner.problems += error.problems
+    for problem in inner.problems:
+        document.report(("params", name), f"--set {name}={text}: {problem.message}", key=True)
+    return value
+
+
+def _substitute(document: Located, value: Any, path: Path, params: Mapping[str, Any] | None) -> Any:
+    """Replace $name in every text of ``value``; $$ stands for a dollar sign."""
+    if isinstance(value, dict):
+        return {key: _substitute(document, item, (*path, key), params) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(document, item, (*path, index), params) for index, item in enumerate(value)]
+    matches = list(_PARAMETER.finditer(value)) if isinstance(value, str) else []
+    if not matches:
+        return value
+    for match in matches:
         name = match[1] or match[2]
-        if name is None:
-            return "$"
-        if name not in params:
-            self.document.report(path, f"no parameter {name!r} under params" + did_you_mean(name, map(str, params)))
-            return None
-        return params[name]
+        if name and params is None:
+            document.broken.add(path)
+        elif name and name not in params:
+            document.report(path, _no_parameter(name, params), offset=match.start())
+        elif name and ("params", name) in document.broken:
+            document.broken.add(path)
+    document.texts.pop(path, None)                          # offsets no longer fit what stands in the file
+    if path in document.broken:
+        return None
+    if len(matches) == 1 and matches[0][0] == value and value != "$$":
+        return params[matches[0][1] or matches[0][2]]
+    return _PARAMETER.sub(lambda match: str(params[match[1] or match[2]]) if match[1] or match[2] else "$", value)
+
+
+def _no_parameter(name: str, params: Mapping[str, Any]) -> str:
+    return f"no parameter {name!r} under 'params'" + did_you_mean(name, params)

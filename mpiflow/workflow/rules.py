@@ -1,0 +1,97 @@
+"""What must hold in a document beyond its types."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from pathlib import PurePath
+
+from mpiflow.errors import did_you_mean
+from mpiflow.workflow.model import LARGEST, Arange, Dataset, Document, Full
+from mpiflow.workflow.text import Located, Path
+
+HDF5_SUFFIXES = (".h5", ".hdf5", ".h5md", ".nc")
+_BITS = {"int32": 31, "int64": 63}
+
+
+def check_datasets(located: Located, document: Document) -> None:
+    """Report datasets without a source, or with keys that do not fit it."""
+    for name, dataset in document.datasets.items():
+        path = ("datasets", name)
+        written = located.value["datasets"][name]
+        given = [source for source in Dataset.SOURCES if source in written]
+        if len(given) != 1:
+            if not any((*path, source) in located.broken for source in Dataset.SOURCES):
+                which = f"has {' and '.join(given)}" if given else "has none of them"
+                located.report(path, f"dataset {name!r} needs exactly one of {', '.join(Dataset.SOURCES)}; it {which}", key=True)
+            continue
+        for key in ("path", "rows"):
+            if key in written and given[0] != "file":
+                located.report((*path, key), f"{key!r} belongs to 'file', not to {given[0]!r}", key=True)
+        if dataset.rows and dataset.rows[0] >= dataset.rows[1]:
+            located.report((*path, "rows"), f"'rows' must be [start, stop] with start < stop, not {dataset.rows}")
+        if dataset.file is not None:
+            _check_file(located, path, dataset)
+        else:
+            _check_generator(located, (*path, given[0]), getattr(dataset, given[0]))
+
+
+def _check_file(located: Located, path: Path, dataset: Dataset) -> None:
+    suffix = PurePath(dataset.file).suffix.lower()
+    if suffix in HDF5_SUFFIXES:
+        if not dataset.path and (*path, "path") not in located.broken:
+            located.report((*path, "file"), "an HDF5 file needs 'path', the array inside it, e.g. path: /x")
+    elif suffix != ".npy":
+        known = ", ".join(HDF5_SUFFIXES)
+        located.report((*path, "file"), f"file type {suffix!r} is not known; known are {known} and .npy" + did_you_mean(
+            suffix, (*HDF5_SUFFIXES, ".npy")))
+    elif dataset.path:
+        located.report((*path, "path"), "'path' belongs to an HDF5 file; a .npy file holds one array", key=True)
+
+
+def _check_generator(located: Located, path: Path, settings: object) -> None:
+    """Report what would only fail, or give other numbers than asked for, when it is made."""
+    if settings is None:                                    # it is wrong and was reported
+        return
+    bits = _BITS.get(settings.dtype)
+    if isinstance(settings, Arange):
+        if settings.stop < settings.start:
+            located.report((*path, "stop"), f"'stop' is below 'start': {settings.stop} < {settings.start}")
+        elif bits and not _fits(settings.start, bits):
+            located.report((*path, "start"), f"{settings.start} does not fit {settings.dtype}")
+        elif bits and not _fits(settings.stop - 1, bits):
+            located.report((*path, "stop"), f"{settings.stop} does not fit {settings.dtype}")
+        return
+    if math.prod(settings.shape) * 8 > LARGEST:
+        located.report((*path, "shape"), f"an array of shape {settings.shape} is too large")
+    if isinstance(settings, Full) and bits and not (settings.value == int(settings.value) and _fits(settings.value, bits)):
+        located.report((*path, "value"), f"{settings.value} does not fit {settings.dtype}")
+
+
+def _fits(value: float, bits: int) -> bool:
+    return -(2**bits) <= value < 2**bits
+
+
+def check_results(located: Located, document: Document, names: Collection[str]) -> None:
+    """Report results that nobody makes, and files that cannot be written.
+
+    Args:
+        located: Takes what is wrong.
+        document: Whose results.
+        names: Datasets and steps, the broken ones too.
+    """
+    owners: dict[PurePath, str] = {}
+    files = {PurePath(file) for file in document.results.values()}
+    for name, file in document.results.items():
+        here, pure = ("results", name), PurePath(file)
+        if name not in names and not {("steps",), ("datasets",)} & located.broken:
+            located.report(here, f"no step or dataset {name!r}" + did_you_mean(name, names), key=True)
+        if not pure.name or file.endswith("/"):
+            located.report(here, f"{file!r} is no file name")
+        elif ".." in pure.parts:
+            located.report(here, "a result file may not lie above the results directory ('..')", offset=file.index(".."))
+        elif pure in owners and pure.suffix.lower() not in HDF5_SUFFIXES:
+            located.report(here, f"{file!r} is the file of {owners[pure]!r} too; only an HDF5 file can hold several results")
+        elif files.intersection(pure.parents):
+            located.report(here, f"a part of the path {file!r} is itself a result file")
+        owners.setdefault(pure, name)
