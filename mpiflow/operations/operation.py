@@ -124,10 +124,10 @@ class Operation:
         """Arguments that ``finish`` wants besides the partial result."""
         return tuple(name for name in _further(self.finish) if name in self.parameters)
 
-    def close(self, partial: Any, **arguments: Any) -> Any:
-        """Finish a merged partial result; arguments that are not given have the operation's own defaults."""
-        defaults = {name: self.parameters[name].default for name in self.closing}
-        return self.finish(partial, **(defaults | arguments))
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What ``finish`` gets for the arguments in ``closing`` that a call leaves out."""
+        return {name: self.parameters[name].default for name in self.closing}
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def as_value(result: Any) -> Value:
 
 
 def _column_name(name: Any) -> str:
-    if not isinstance(name, str) or not name or "/" in name:
+    if not isinstance(name, str) or name in ("", ".") or "/" in name:      # a column is an object in an HDF5 group
         raise OperationError(f"a column of a table needs a name without '/', not {name!r}")
     return name
 

@@ -11,7 +11,7 @@ import numpy as np
 from mpiflow.errors import MpiflowError, OperationError
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import Registry
-from mpiflow.operations.values import Value, as_value, columns, concatenate
+from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph
 from mpiflow.storage.results import Result, write_results
 from mpiflow.storage.sources import load
@@ -44,8 +44,7 @@ class Executor:
             self._write(task, values)
             return _EMPTY
         operation = self._registry[task.operation]
-        arguments = [(item.argument, _argument(item, values)) for item in task.inputs]
-        result = as_value(_call(task, operation, arguments))
+        result = as_value(_call(task, operation, _arguments(task, operation, values)))
         _check(task, operation, result)
         return result
 
@@ -53,7 +52,7 @@ class Executor:
         results = []
         for item in task.inputs:
             entry = self._graph.datasets[item.argument]
-            value = _argument(item, values)
+            value = _joined(item, values)
             results.append(Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name))
         write_results(self._results / dict(task.parameters)["file"], results)
 
@@ -63,17 +62,30 @@ def _call(task: Task, operation: Operation, arguments: list[tuple[str, Value]]) 
     keywords = {name: value for name, value in arguments if name} | dict(task.parameters)
     if task.kind is Kind.COMBINE:
         return operation.merge(*positional)
-    function = operation.finish if task.kind is Kind.FINISH else operation.function
-    return function(*positional, **keywords)
+    if task.kind is Kind.FINISH:
+        return operation.finish(*positional, **(operation.defaults | keywords))
+    return operation.function(*positional, **keywords)
 
 
-def _argument(item: Input, values: Mapping[int, Value]) -> Value:
-    value = concatenate([values[task] for task in item.tasks])
-    if item.cut is None:
-        return value
-    start, stop, total = item.cut
-    cut = [(name, array[start:stop] if array.ndim and array.shape[0] == total else array) for name, array in columns(value)]
-    return dict(cut) if isinstance(value, dict) else cut[0][1]
+def _joined(item: Input, values: Mapping[int, Value]) -> Value:
+    return concatenate([values[task] for task in item.tasks])
+
+
+def _arguments(task: Task, operation: Operation, values: Mapping[int, Value]) -> list[tuple[str, Value]]:
+    """Join each argument's blocks; in an elementwise task on one block, cut whole datasets to the rows of that block.
+
+    Numpy broadcasts along axis 0 what has fewer dimensions. A whole dataset is then given whole; a block cannot be.
+    """
+    arguments = [(item.argument, _joined(item, values)) for item in task.inputs]
+    if task.rows is None:
+        return arguments
+    least = max(ndim(value) for _, value in arguments) if operation.broadcast else 0
+    for item, (_, value) in zip(task.inputs, arguments, strict=True):
+        if item.cut is None and ndim(value) < least:
+            raise OperationError(f"operation {operation.name!r}: a dataset of {ndim(value)} dimensions that is cut into blocks "
+                                 f"cannot be broadcast to {least}; leave it in one block, or give it {least} dimensions")
+    return [(name, rows_of(value, item.cut, least) if item.cut else value)
+            for item, (name, value) in zip(task.inputs, arguments, strict=True)]
 
 
 def _check(task: Task, operation: Operation, result: Value) -> None:

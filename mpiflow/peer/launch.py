@@ -31,14 +31,20 @@ def launched_rank(environment: Mapping[str, str]) -> int:
     return 0
 
 
-def check_launch(size: int, library: str, environment: Mapping[str, str]) -> None:
-    """Refuse a launch in which the ranks did not find each other: each would run everything, with exit status 0.
+def check_launch(size: int | None, library: str, environment: Mapping[str, str]) -> None:
+    """Refuse a launch in which the ranks do not find each other: each would run everything, with exit status 0.
+
+    Args:
+        size: Number of ranks that MPI knows; None before MPI is initialised, which some wrong launches do not survive.
+        library: Name and version of the MPI.
+        environment: What the launcher told this process.
 
     Raises:
-        LaunchError: MPI knows one rank, the launcher started several.
+        LaunchError: The launcher started several processes, and MPI knows one, or belongs to another launcher.
     """
     expected, name = launched_size(environment)
-    if size != 1 or expected <= 1:
+    stranger = name.startswith("OMPI") and not library.startswith("Open MPI")
+    if expected <= 1 or (size is None and not stranger) or (size is not None and size != 1):
         return
     if name.startswith("SLURM"):
         remedy = ("srun needs the --mpi option that fits this MPI: 'srun --mpi=pmi2' for MPICH and Intel MPI, 'srun --mpi=pmix' "
@@ -46,8 +52,8 @@ def check_launch(size: int, library: str, environment: Mapping[str, str]) -> Non
     else:
         remedy = ("mpirun and mpi4py belong to different MPIs: use the mpirun of the environment that mpi4py was installed "
                   "in ('which mpirun'), or reinstall mpi4py for this one")
-    raise LaunchError(f"the launcher started {expected} processes ({name}={expected}), but they do not find each other: MPI "
-                      f"({library}) sees one rank only. {remedy}.")
+    raise LaunchError(f"the launcher started {expected} processes ({name}={expected}), but they do not find each other "
+                      f"through {library}: {remedy}")
 
 
 def join_world() -> MPI.Comm:
@@ -57,10 +63,16 @@ def join_world() -> MPI.Comm:
         LaunchError: There is no usable MPI, or the ranks did not find each other.
     """
     try:
+        import mpi4py
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise LaunchError(f"'run' needs MPI, which cannot be loaded: {error}. Install one with mpiflow, e.g. "
                           "pip install 'mpiflow[mpich]', or load your site's MPI module and pip install mpi4py") from None
-    library = MPI.Get_library_version().split("\n")[0].split(",")[0].strip(" \0")
+    name, _, version = MPI.Get_library_version().split("\n")[0].split(",")[0].strip(" \0").partition(":")
+    library = f"{name} {version}".strip()
+    check_launch(None, library, os.environ)
+    if not MPI.Is_initialized():
+        MPI.Init_thread(MPI.THREAD_MULTIPLE)
     check_launch(MPI.COMM_WORLD.size, library, os.environ)
     return MPI.COMM_WORLD.Dup()

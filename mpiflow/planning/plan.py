@@ -44,12 +44,13 @@ def make_plan(graph: TaskGraph, machine: Machine) -> Plan:
     destinations = tuple(
         tuple(sorted({ranks[consumer] for consumer in following} - {ranks[number]}))
         for number, following in enumerate(consumers))
-    digest = _digest(graph, ranks, order)
+    digest = _digest(graph, machine, ranks, order)
     return Plan(graph, ranks, order, consumers, destinations, placement.seconds, placement.nbytes, digest)
 
 
-def _digest(graph: TaskGraph, ranks: tuple[int, ...], order: tuple[int, ...]) -> str:
-    text = hashlib.blake2b(digest_size=16)
+def _digest(graph: TaskGraph, machine: Machine, ranks: tuple[int, ...], order: tuple[int, ...]) -> str:
+    text = hashlib.blake2b(repr((machine, sorted(graph.datasets.items()))).encode(), digest_size=16)
     for number in order:
-        text.update(f"{number} {graph.tasks[number].id} {ranks[number]}\n".encode())
+        task = graph.tasks[number]
+        text.update(f"{number} {task.id} {task.nbytes} {task.seconds} {task.ranks} {ranks[number]}\n".encode())
     return text.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class SourceBlock:
         stop: The row behind its last one.
         nbytes: Its size [bytes].
         file: Path of its file; empty for a generator.
+        stamp: Size, time of modification and inode of its file.
         holders: Ranks that can load it; None if any can.
         unit: Unit that the file gives, or empty.
     """
@@ -34,6 +36,7 @@ class SourceBlock:
     stop: int
     nbytes: int
     file: str = ""
+    stamp: tuple[int, ...] = ()
     holders: tuple[int, ...] | None = None
     unit: str = ""
 
@@ -81,33 +84,43 @@ def _usable(workflow: Workflow, name: str, dataset: Dataset, files: Sequence[Sou
         seen = "; ".join(f"ranks {', '.join(map(str, entry.holders))}: {entry.size} bytes" for entry in files)
         workflow.fail(path, f"{dataset.file!r} is not the same file on all ranks ({seen}); "
                       "give node-local parts different names and use a glob, e.g. part-*.h5")
-    elif len({(entry.dtype, entry.shape[1:]) for entry in files}) > 1:
-        odd = next(entry for entry in files if (entry.dtype, entry.shape[1:]) != (files[0].dtype, files[0].shape[1:]))
-        workflow.fail(path, f"files cannot be joined: {files[0].file} holds {files[0].dtype} {files[0].shape}, "
-                      f"{odd.file} holds {odd.dtype} {odd.shape}")
+    elif odd := next((entry for entry in files if _row(entry) != _row(files[0])), None):
+        one, other = (f"{entry.file} holds {np.dtype(entry.dtype).name} {entry.shape}" for entry in (files[0], odd))
+        workflow.fail(path, f"files cannot be joined: {one}, {other}")
     elif len({entry.unit for entry in files}) > 1:
         workflow.fail(path, "files have different units: " + ", ".join(sorted({entry.unit or "none" for entry in files})))
-    elif files[0].unit and dataset.unit and files[0].unit.lower() != dataset.unit.lower():
+    elif files[0].unit and dataset.unit and not _same_unit(files[0].unit, dataset.unit):
         workflow.fail((*path[:2], "unit"), f"the document says {dataset.unit}, {files[0].file} says {files[0].unit}")
     elif not files[0].shape:
-        if dataset.blocks > 1 or dataset.rows:
-            workflow.fail(path, f"{dataset.file!r} holds a single number; it has no rows to cut")
+        if dataset.blocks > 1 or dataset.rows or len(files) > 1:
+            workflow.fail(path, f"{dataset.file!r} holds a single number; it has no rows to cut or to join")
         else:
             return True
-    elif dataset.rows and dataset.rows[1] > files[0].shape[0]:
-        workflow.fail((*path[:2], "rows"), f"rows: {dataset.rows} goes beyond the {files[0].shape[0]} rows of {files[0].file}")
+    elif short := next((entry for entry in files if dataset.rows and dataset.rows[1] > entry.shape[0]), None):
+        workflow.fail((*path[:2], "rows"), f"rows: {dataset.rows} goes beyond the {short.shape[0]} rows of {short.file}")
     else:
         return True
     return False
+
+
+def _row(entry: SourceEntry) -> tuple[np.dtype, int, tuple[int, ...]]:
+    """What files must have in common to be joined along axis 0; they may differ in byte order."""
+    return np.dtype(entry.dtype).newbyteorder("="), len(entry.shape), entry.shape[1:]
+
+
+def _same_unit(one: str, other: str) -> bool:
+    """Names of units may differ in case (Angstrom), symbols may not (mPa and MPa)."""
+    return one == other or (len(one) > 4 and one.isalpha() and one.lower() == other.lower())
 
 
 def _file_blocks(workflow: Workflow, name: str, dataset: Dataset, files: Sequence[SourceEntry]) -> Iterator[SourceBlock]:
     for entry in files:
         first, last = dataset.rows or (0, entry.shape[0] if entry.shape else 1)
         row = math.prod(entry.shape[1:]) * np.dtype(entry.dtype).itemsize
-        recipe = ("file", entry.file, dataset.path, entry.size, entry.mtime_ns, entry.inode)
+        stamp = (entry.size, entry.mtime_ns, entry.inode)
+        recipe = ("file", entry.file, dataset.path, *stamp)
         for start, stop in _cut(first, last, dataset.blocks):
-            yield SourceBlock(recipe, start, stop, (stop - start) * row, entry.file, entry.holders, entry.unit)
+            yield SourceBlock(recipe, start, stop, (stop - start) * row, entry.file, stamp, entry.holders, entry.unit)
 
 
 def _is_glob(file: str) -> bool:
@@ -118,4 +131,4 @@ def _cut(first: int, last: int, blocks: int) -> list[tuple[int, int]]:
     """Cut rows into blocks whose lengths differ by one at most; never an empty block, unless there are no rows."""
     num = max(min(blocks, last - first), 1)
     edges = [first + (last - first) * i // num for i in range(num + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))

@@ -13,7 +13,8 @@ from mpiflow.workflow.model import Arange, Full, Normal, Random
 def generate(settings: Random | Normal | Arange | Full, start: int, stop: int) -> np.ndarray:
     """Make rows ``start`` to ``stop`` of what ``settings`` describe. Pure."""
     if isinstance(settings, Arange):
-        return np.arange(settings.start + start, settings.start + stop, dtype=settings.dtype)
+        # Counted in integers: numpy counts in floats by adding a step that is rounded, so the cut would show.
+        return np.arange(settings.start + start, settings.start + stop, dtype=np.int64).astype(settings.dtype, copy=False)
     shape = (stop - start, *generated_shape(settings)[1:])
     if isinstance(settings, Full):
         return np.full(shape, settings.value, dtype=settings.dtype)

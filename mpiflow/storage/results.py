@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 
 from mpiflow.errors import MachineError, OperationError
-from mpiflow.operations.values import Value
-from mpiflow.workflow.reading import HDF5_SUFFIXES
+from mpiflow.operations.values import Value, columns
+from mpiflow.workflow.rules import HDF5_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,9 @@ def write_results(file: Path, results: Sequence[Result]) -> None:
             if data.dtype != np.uint8 or data.ndim != 1:
                 raise OperationError(f"{file}: only a one-dimensional uint8 dataset (the bytes of a file) can be written "
                                      f"to a {suffix or 'plain'} file, not {data.dtype} {data.shape}; use .h5 or .npy")
-            _replace(file, lambda aside: aside.write_bytes(data.tobytes()))
+            _replace(file, lambda aside: aside.write_bytes(data))
     except (OSError, RuntimeError) as error:                # h5py raises RuntimeError when a disk is full
-        if isinstance(error, (MachineError, OperationError)):
-            raise
-        reason = getattr(error, "strerror", None) or error
+        reason = os.strerror(error.errno) if getattr(error, "errno", None) else error
         raise MachineError(f"cannot write {file}: {reason}") from None
 
 
@@ -75,22 +74,26 @@ def _one_array(file: Path, results: Sequence[Result]) -> np.ndarray:
 
 
 def _npy(file: Path, array: np.ndarray) -> None:
-    with open(file, "wb") as opened:
-        np.save(opened, array, allow_pickle=False)
+    with open(file, "wb") as opened:                        # given a real file, numpy would hide why a write fails
+        np.save(SimpleNamespace(write=opened.write), array, allow_pickle=False)
 
 
 def _hdf5(file: Path, results: Sequence[Result]) -> None:
-    with h5py.File(file, "w") as opened:
+    with h5py.File(file, "w", locking="best-effort") as opened:
         for result in results:
+            place = opened
             if isinstance(result.value, dict):
-                item = opened.create_group(result.name, track_order=True)
-                for name, array in result.value.items():
-                    item[name] = _storable(array)
-            else:
-                item = opened.create_dataset(result.name, data=_storable(result.value), track_times=False)
-            item.attrs.update({"unit": result.unit, "tags": list(result.tags) or "", "id": result.id, "source": result.source})
+                place = opened.create_group(result.name, track_order=True)
+            for name, array in columns(result.value):
+                _hdf5_array(place, name or result.name, array)
+            opened[result.name].attrs.update(
+                {"unit": result.unit, "tags": list(result.tags) or "", "id": result.id, "source": result.source})
 
 
-def _storable(array: np.ndarray) -> np.ndarray:
-    """HDF5 knows no fixed-width unicode text."""
-    return np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array
+def _hdf5_array(place: h5py.Group, name: str, array: np.ndarray) -> None:
+    if array.dtype.kind == "U":                             # HDF5 knows no fixed-width unicode text
+        array = np.char.encode(array, "utf-8")
+    try:
+        place.create_dataset(name, data=array, track_times=False)
+    except (TypeError, ValueError) as error:
+        raise OperationError(f"{name!r} of dtype {array.dtype} cannot be written to an HDF5 file: {error}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+import tokenize
 from pathlib import Path
 
 import h5py
@@ -17,6 +17,12 @@ from mpiflow.planning.tasks import Block
 from mpiflow.storage.generate import generate
 from mpiflow.workflow.model import Dataset
 from mpiflow.workflow.reading import Workflow
+
+_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError)      # what h5py and numpy raise for a bad file
+
+
+class _ArrayError(MachineError):
+    """The file can be read, the array that the document names cannot."""
 
 
 def discover(workflow: Workflow, folder: Path, rank: int) -> tuple[tuple[SourceEntry, ...], tuple[Complaint, ...]]:
@@ -31,70 +37,99 @@ def discover(workflow: Workflow, folder: Path, rank: int) -> tuple[tuple[SourceE
         An entry for each file seen, and what is wrong with files that are seen but cannot be used.
     """
     entries, complaints = [], []
+    marks = workflow.located.marks
     for name, dataset in workflow.document.datasets.items():
         for file in _matches(dataset, folder):
             try:
                 entries.append(_describe(name, dataset, file, rank))
             except MachineError as error:
-                key = "path" if "no array" in str(error) else "file"
-                line, column = workflow.located.marks["datasets", name, key]
+                file_mark = marks["datasets", name, "file"]
+                line, column = marks.get(("datasets", name, "path"), file_mark) if isinstance(error, _ArrayError) else file_mark
                 complaints.append(Complaint(workflow.located.file, line, column, str(error)))
     return tuple(entries), tuple(complaints)
 
 
-def _matches(dataset: Dataset, folder: Path) -> Iterator[str]:
+def _matches(dataset: Dataset, folder: Path) -> list[str]:
     """Absolute paths, sorted: the order of a directory listing is chance."""
     if dataset.file is None:
-        return
-    pattern = os.path.abspath(folder / os.path.expanduser(dataset.file))
-    if os.path.exists(pattern):
-        yield pattern
-    elif any(sign in dataset.file for sign in "*?["):
-        yield from sorted(glob.glob(pattern))
+        return []
+    file = os.path.expanduser(dataset.file)
+    if os.path.exists(folder / file):
+        return [os.path.abspath(folder / file)]
+    return sorted(glob.glob(os.path.abspath(os.path.join(glob.escape(str(folder)), file))))
 
 
 def _describe(name: str, dataset: Dataset, file: str, rank: int) -> SourceEntry:
     try:
-        stat = os.stat(file)
-        shape, dtype, unit = _npy(file) if file.endswith(".npy") else _hdf5(file, dataset.path)
-    except (OSError, ValueError) as error:
+        stamp = _stamp(file)
+        shape, dtype, unit = _npy_form(file) if _is_npy(file) else _hdf5_form(file, dataset.path)
+    except _UNREADABLE as error:
         raise MachineError(f"cannot read {file}: {_reason(error)}") from None
     if dtype.hasobject:
-        raise MachineError(f"{file}: {dataset.path or 'the array'} holds variable-length data; only fixed-size elements are possible")
-    return SourceEntry(name, file, stat.st_size, stat.st_mtime_ns, stat.st_ino, shape, dtype.str, unit, (rank,))
+        raise _ArrayError(f"{file}: {dataset.path or 'the array'} holds data of variable length; "
+                          "only elements of a fixed size are possible")
+    return SourceEntry(name, file, *stamp, shape, dtype.str, unit, (rank,))
+
+
+def _stamp(file: str) -> tuple[int, int, int]:
+    """Size, time of modification and inode: what changes when the file does."""
+    status = os.stat(file)
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _npy(file: str) -> tuple[tuple[int, ...], np.dtype, str]:
-    array = np.load(file, mmap_mode="r", allow_pickle=False)
+def _is_npy(file: str) -> bool:
+    return file.lower().endswith(".npy")
+
+
+def _npy(file: str) -> np.ndarray:
+    """Map an array into memory; np.load would take archives and pickles for arrays too."""
+    try:
+        return np.lib.format.open_memmap(file, mode="r")
+    except tokenize.TokenError as error:                    # numpy reads the header with Python's tokenizer
+        raise ValueError(f"not a .npy file: {error}") from None
+
+
+def _npy_form(file: str) -> tuple[tuple[int, ...], np.dtype, str]:
+    array = _npy(file)
     return array.shape, array.dtype, ""
 
 
-def _hdf5(file: str, path: str) -> tuple[tuple[int, ...], np.dtype, str]:
-    with _open(file) as opened:
+def _hdf5(file: str) -> h5py.File:
+    return h5py.File(file, "r", locking="best-effort")
+
+
+def _hdf5_form(file: str, path: str) -> tuple[tuple[int, ...], np.dtype, str]:
+    with _hdf5(file) as opened:
         array = opened.get(path)
         if not isinstance(array, h5py.Dataset):
             found: list[str] = []
             opened.visititems(lambda name, item: found.append("/" + name) if isinstance(item, h5py.Dataset) else None)
-            raise MachineError(f"no array {path!r} in {file}; it has {', '.join(found[:8]) or 'none at all'}")
-        if array.dtype.names or array.shape is None:
-            raise MachineError(f"{file}: {path} is no plain array of numbers")
-        unit = array.attrs.get("unit", array.attrs.get("units", ""))
-        return array.shape, array.dtype, unit.decode() if isinstance(unit, bytes) else str(unit)
+            raise _ArrayError(f"no array {path!r} in {file}; it has {', '.join(found[:8]) or 'none at all'}")
+        if array.dtype.names or array.dtype.subdtype or array.shape is None:
+            raise _ArrayError(f"{file}: {path} is no plain array of numbers")
+        if {"scale_factor", "add_offset"}.intersection(array.attrs):
+            raise _ArrayError(f"{file}: {path} is packed (scale_factor, add_offset); unpack it first, or the numbers are wrong")
+        return array.shape, array.dtype, _unit(array)
 
 
-def _open(file: str) -> h5py.File:
-    return h5py.File(file, "r", locking="best-effort")
+def _unit(array: h5py.Dataset) -> str:
+    """H5MD says unit, NetCDF says units; text may be stored as bytes, and as an array of one."""
+    unit = np.ravel(array.attrs.get("unit", array.attrs.get("units", "")))
+    first = unit[0] if unit.size == 1 else ""
+    if isinstance(first, bytes):
+        return first.decode(errors="replace")
+    return str(first) if isinstance(first, str) else ""
 
 
 def load(workflow: Workflow, block: Block) -> np.ndarray:
     """Read or make one block of a source. Local.
 
     Returns:
-        The rows of ``block``, in native byte order.
+        The rows of ``block``.
 
     Raises:
         MachineError: The file cannot be read, or is not what it was when the run was planned.
@@ -104,16 +139,17 @@ def load(workflow: Workflow, block: Block) -> np.ndarray:
     if made:
         return generate(made[1], block.start, block.stop)
     try:
-        array = _rows(dataset, block)
-    except (OSError, ValueError, KeyError) as error:
+        if _stamp(block.file) != block.stamp:
+            raise MachineError(f"{block.file} has changed since the run was planned")
+        return _rows(dataset, block)
+    except _UNREADABLE as error:
         raise MachineError(f"cannot read {block.file}: {_reason(error)}") from None
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _rows(dataset: Dataset, block: Block) -> np.ndarray:
-    if block.file.endswith(".npy"):
-        mapped = np.load(block.file, mmap_mode="r", allow_pickle=False)
-        return np.array(mapped[block.start:block.stop] if mapped.ndim else mapped)
-    with _open(block.file) as opened:
+    if _is_npy(block.file):
+        mapped = _npy(block.file)
+        return np.array(mapped[block.start:block.stop] if mapped.ndim else mapped, order="C")
+    with _hdf5(block.file) as opened:
         stored = opened[dataset.path]
         return stored[block.start:block.stop] if stored.shape else np.asarray(stored[()])

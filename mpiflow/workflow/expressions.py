@@ -97,6 +97,8 @@ def parse_expression(text: str) -> Expression:
     indent = len(line) - len(source)
     if not source:
         raise ExpressionError("the expression is empty")
+    if "\0" in text:
+        raise ExpressionError("the null character is not possible", text.index("\0"))
     try:
         return _Converter(source, indent).convert(_parse(source, indent))
     except RecursionError:

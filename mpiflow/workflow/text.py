@@ -258,7 +258,7 @@ def _parameters(document: Located, given: Any, overrides: Mapping[str, str]) -> 
         if name in given:
             params[name] = _override(document, name, text)
         else:
-            document.report(("params",), f"--set {name}: {_no_parameter(name, given)}", key=True)
+            document.report(("params",), f"--set {name}: the document has {_no_parameter(name, given)}", key=True)
     return params
 
 
@@ -304,4 +304,4 @@ def _substitute(document: Located, value: Any, path: Path, params: Mapping[str, 
 
 
 def _no_parameter(name: str, params: Mapping[str, Any]) -> str:
-    return f"no parameter {name!r} under 'params'" + did_you_mean(name, params)
+    return f"no parameter {name!r}" + did_you_mean(name, params)
