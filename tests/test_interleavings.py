@@ -8,7 +8,7 @@ from fake_network import FakeNetwork
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.states import State
 from mpiflow.errors import InternalError
-from mpiflow.peer.state import Arrived, EpochDone, Finished, PeerState, Run, Sent
+from mpiflow.peer.state import Arrived, EpochDone, EpochDue, Exchange, Finished, Interrupt, PeerState, Raised, Run, Sent
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import make_plan
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, recipe_id
@@ -76,6 +76,7 @@ def test_failures_end_every_interleaving_alike_on_all_ranks(seed, keep_going):
     states = [entry.state for entry in catalogs[0].tasks]
     failed = set(catalogs[0].failed)
     assert failed and failed <= broken
+    assert all(not values for values in network.values), "every block is freed in the end"
     doomed = plan.graph.descendants(failed, plan.consumers)
     assert all(states[task] is State.CANCELLED for task in doomed)
     if keep_going:
@@ -131,6 +132,30 @@ def test_ranks_with_another_plan_are_found_in_the_first_epoch():
     other = exchange.delta.__class__(1, exchange.delta.digest ^ 1)
     with pytest.raises(InternalError, match="disagree"):
         machine.handle(EpochDone([exchange.delta, other]))
+
+
+def two_apart():
+    """Rank 0 has two tasks, rank 1 has one; none needs another."""
+    tasks = [Task(recipe_id(i), Kind.APPLY, f"s{i}", "f", ranks=(rank,)) for i, rank in enumerate([0, 0, 1])]
+    plan = make_plan(TaskGraph(tasks), Machine((0, 0)))
+    return [PeerState(rank, plan, Catalog(3, 2, plan.digest)) for rank in (0, 1)]
+
+
+def test_after_a_failure_of_its_own_a_rank_starts_nothing_and_tells_the_others_at_once():
+    failing, _ = two_apart()
+    assert failing.begin() == [Run(0)]
+    actions = failing.handle(Raised(0, 0.0, 0.0, "no good"))
+    assert [type(action) for action in actions] == [Exchange]
+    assert actions[0].delta.tasks[0].state is State.FAILED
+
+
+def test_a_rank_that_hears_of_a_failure_interrupts_what_it_runs():
+    failing, other = two_apart()
+    failing.begin()
+    deltas = [failing.handle(Raised(0, 0.0, 0.0, "no good"))[-1].delta]
+    assert other.begin() == [Run(2)]
+    deltas.append(other.handle(EpochDue())[-1].delta)
+    assert other.handle(EpochDone(deltas)) == [Interrupt(2)]
 
 
 def test_a_rank_without_tasks_reports_at_once_that_it_is_settled():

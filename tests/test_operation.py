@@ -75,7 +75,7 @@ def test_declarations_that_cannot_be_meant_are_refused(declared, function, messa
 
 
 def test_a_message_names_the_operation():
-    with pytest.raises(ValueError, match="^operation 'double': "):
+    with pytest.raises(ValueError, match=r"^operation 'double': "):
         operation(combine="maximum")(double)
 
 

@@ -54,13 +54,13 @@ def mean(x, axis=None):
 @operation(name="min", linear=True, combine="minimum", nbytes=_scalar_or_row)
 def least(x, axis=None):
     """Least element."""
-    return np.min(x, axis=_checked(axis))
+    return x.min(axis=_checked(axis))
 
 
 @operation(name="max", linear=True, combine="maximum", nbytes=_scalar_or_row)
 def greatest(x, axis=None):
     """Greatest element."""
-    return np.max(x, axis=_checked(axis))
+    return x.max(axis=_checked(axis))
 
 
 def merge_moments(left, right):
@@ -112,11 +112,18 @@ def std(x, axis=None):
     return _moments(x, axis)
 
 
+def _range(range):
+    """Lowest and highest edge, of a type that keeps numpy from counting float32 between edges of float32."""
+    low, high = range
+    return np.float64(low), np.float64(high)
+
+
 def _edges(partial, bins, range):
-    return {"counts": partial, "edges": np.histogram_bin_edges([], bins=bins, range=tuple(range))}
+    return {"counts": partial, "edges": np.histogram_bin_edges([], bins=bins, range=_range(range))}
 
 
 @operation(linear=True, finish=_edges, nbytes=_scalar_or_row)
 def histogram(x, range, bins=10):
     """Table of ``counts`` in ``bins`` equal bins over ``range`` = [low, high], and their ``edges``; the rest is left out."""
-    return np.histogram(x, bins=index(bins), range=tuple(range))[0]    # bins chosen by what a block holds would differ
+    # index() refuses the bins that numpy would choose by what one block holds.
+    return np.histogram(x, bins=index(bins), range=_range(range))[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -42,7 +42,7 @@ def _fields(located: Located, kind: type, value: dict[str, Any], path: Path, out
         outer: Keys of the mapping around it.
     """
     known = {item.encode_name: item for item in msgspec.structs.fields(kind)}
-    for key in (key for key in value if key not in known):
+    for key in (key for key in value if key not in known and not _cut_off(key, value, [value.get("run")])):
         hint = f"; it belongs beside {path[-1]!r}, not into it" if key in outer else did_you_mean(key, known)
         located.report((*path, key), f"unknown key {key!r}" + hint, key=True)
         located.broken.update((*path, other) for other in known if other not in value and did_you_mean(key, [other]))
@@ -58,6 +58,11 @@ def _fields(located: Located, kind: type, value: dict[str, Any], path: Path, out
         elif item.required and here not in located.broken:
             located.report(path, f"key {key!r} is missing" + (f" in {path[-1]!r}" if path else ""), key=True)
     return found
+
+
+def _cut_off(key: str, value: dict[str, Any], expressions: Iterable[Any]) -> bool:
+    """Whether ``key`` is the end of an expression that YAML cut at a comma; the expression is reported itself."""
+    return value[key] is None and ")" in key and any(isinstance(text, str) and text.count("(") > text.count(")") for text in expressions)
 
 
 def _report_nothing(located: Located, path: Path) -> None:
@@ -112,6 +117,8 @@ def _named(located: Located, kind: Any, value: dict[str, Any], path: Path) -> di
     for name, item in value.items():
         here = (*path, name)
         right = chosen is not Name or (_NAME.fullmatch(name) and not keyword.iskeyword(name))
+        if not right and _cut_off(name, value, value.values()) and element is not Any:
+            continue
         if not right:
             located.report(here, f"{name!r} cannot be a name: only a-z, A-Z, 0-9 and _, no digit first, no Python keyword", True)
         if item is None and element is not Any:
@@ -157,20 +164,21 @@ def _wanted(kind: Any) -> str:
         return f"one of {literals}" if len(get_args(plain)) > 1 else literals
     if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
         return "a mapping"
-    return _WORDS[get_origin(plain) or plain] + "".join(map(_limits, getattr(kind, "__metadata__", ())))
+    plain = get_origin(plain) or plain
+    return _WORDS[plain] + "".join(_limits(meta, plain) for meta in getattr(kind, "__metadata__", ()))
 
 
-def _limits(meta: msgspec.Meta) -> str:
+def _limits(meta: msgspec.Meta, plain: type) -> str:
     if meta.ge is not None and meta.ge > -LARGEST:
         return f" from {meta.ge} to {meta.le}" if meta.le is not None and meta.le < LARGEST else f" of at least {meta.ge}"
-    if meta.min_length is not None:
+    if meta.min_length is not None and plain is not dict:
         return f" of length {meta.min_length}" + ("" if meta.max_length == meta.min_length else " or more")
     return ""
 
 
 def _hint(options: Sequence[Any], value: Any) -> str:
     """Help with what is written wrong most often."""
-    literals = [str(item) for option in options if get_origin(option) is Literal for item in get_args(option)]
+    literals = [item for option in options if get_origin(option) is Literal for item in get_args(option) if isinstance(item, str)]
     if isinstance(value, str) and literals:
         return did_you_mean(value, literals)
     if any(get_origin(_plain_kind(option)) is list for option in options) and not isinstance(value, (list, dict)):

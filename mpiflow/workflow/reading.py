@@ -115,7 +115,8 @@ def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = N
 
 def _normal(file: str) -> str:
     """One spelling for each file: ./a.h5 is a.h5; what is no file name is left for the check."""
-    return file if file.endswith("/") else str(PurePath(file))
+    pure = PurePath(file)
+    return str(pure) if pure.name and not file.endswith("/") else file
 
 
 # Steps
@@ -152,7 +153,8 @@ def _parsed(located: Located, path: Path, text: str) -> Expression | None:
     try:
         return parse_expression(text)
     except ExpressionError as error:
-        located.report(path, str(error), offset=error.offset)
+        cut = "never closed" in str(error) and located.followed_by(path) == ","
+        located.report(path, str(error) + ("; inside { } an expression with a comma needs quotes" if cut else ""), offset=error.offset)
         return None
 
 

@@ -71,6 +71,12 @@ class Located:
         self.problems.append(Problem(self.file, line, column, message))
 
 
+    def followed_by(self, path: Path) -> str:
+        """The character behind a text, if it is as in the file."""
+        mark = self.texts[path].end_mark if path in self.texts else None
+        return mark.buffer[mark.pointer:].lstrip()[:1] if mark else ""
+
+
 def _place_inside(node: yaml.ScalarNode, offset: int) -> tuple[int, int]:
     """Line and column of character ``offset`` of a text, which YAML may have folded; escaped texts give their start."""
     start, end = node.start_mark, node.end_mark
