@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from mpiflow.errors import DocumentError
 from mpiflow.operations.registry import builtin_operations
 from mpiflow.planning.lowering import lower
-from mpiflow.workflow.expressions import Call, Constant, Ref, Sum
+from mpiflow.workflow.expressions import Call, Constant, Ref, Sum, walk
 from mpiflow.workflow.reading import draft_workflow, read_workflow
 
-law = settings(derandomize=True, deadline=None, max_examples=400)
+law = settings(derandomize=True, deadline=None, max_examples=100)
 
 # Every key of the format, all of them right.
 RICH = """\
@@ -131,6 +131,25 @@ def test_a_draft_of_a_wrong_document_holds_what_is_right():
     assert set(draft.expressions) == {"spread", "total", "joined", "counts"}
 
 
+@pytest.mark.parametrize(("step", "wanted", "argument", "line", "column"), [
+    ("sum(d + mean(e))", "mean", "", 5, 14),
+    ("sum(d + mean(e, axis=0))", "mean", "axis", 5, 22),
+    ("{run: 'sum(d + mean(e))'}", "mean", "", 5, 21),
+    ("{run: sum, in: {x: d + mean(e)}}", "mean", "", 5, 29),
+    ("{run: sum, in: {x: d + mean(e)}}", "sum", "", 5, 12),
+    ("{run: sum, in: {x: d + mean(e)}}", "sum", "x", 5, 22),
+    ("{run: sum, in: {x: d}, with: {axis: 0}}", "sum", "axis", 5, 36),
+    (">\n    sum(d +\n      mean(e))", "mean", "", 7, 7),
+])
+def test_a_problem_at_a_part_of_an_expression_has_its_place(step, wanted, argument, line, column):
+    workflow = read(with_step(step))
+    call = next(item for item in walk(workflow.expressions["s"]) if isinstance(item, Call) and item.operation == wanted)
+    workflow.fail_at("s", call, "here", argument)
+    with pytest.raises(DocumentError) as error:
+        workflow.finish()
+    assert [(p.line, p.column) for p in error.value.problems] == [(line, column)]
+
+
 # One mistake, one message, at the right place
 
 @pytest.mark.parametrize(("text", "line", "column", "message"), [
@@ -149,6 +168,7 @@ def test_a_draft_of_a_wrong_document_holds_what_is_right():
     (MINIMAL.replace("{s: sum(d)}", "[s]"), 3, 8, "'steps' must be a mapping, not ['s']"),
     (MINIMAL.replace("steps", "setps"), 3, 1, "unknown key 'setps'; did you mean 'steps'?"),
     (MINIMAL.replace("steps: {s: sum(d)}", "steps:"), 3, 1, "'steps' has no value"),
+    (MINIMAL.replace("{d: {arange: {stop: 3}}}", ""), 4, 1, "'datasets' has no value"),
     (MINIMAL.replace("datasets", "dataset"), 4, 1, "unknown key 'dataset'; did you mean 'datasets'?"),
     (MINIMAL + "params: 3\n", 5, 9, "'params' must be a mapping, not 3"),
     (MINIMAL.replace("stop: 3", "stop: $n") + "params: 3\n", 5, 9, "'params' must be a mapping, not 3"),
@@ -251,11 +271,11 @@ def test_a_mistake_in_a_dataset_is_one_message(dataset, column, message):
     ("{run: sum(d), in: {x: d}}", 20, "'in' needs the name of an operation under 'run', not an expression"),
     ("{run: sum(d), with: {axis: 0}}", 20, "'with' needs the name of an operation under 'run', not an expression"),
     ("{run: sum, in: {x: d}, with: {x: 1}}", 36, "argument 'x' stands under 'in' as well"),
-    ("{run: sum(d, axis=0), unit: nm}", 12,
+    ("{run: sum(d, axis=0), unit: nm}", 15,
      "not an expression: '(' was never closed; inside { } an expression with a comma needs quotes"),
-    ("{run: where, in: {condition: less(d, e), x: d, y: e}}", 36,
+    ("{run: where, in: {condition: less(d, e), x: d, y: e}}", 39,
      "not an expression: '(' was never closed; inside { } an expression with a comma needs quotes"),
-    ("{run: d, axis=0)}", 12, "unknown key 'axis=0)'"),
+    ("{run: d, axis=0)}", 15, "unknown key 'axis=0)'"),
     ("{run: sum, in: [d]}", 21, "'in' must be a mapping, not ['d']"),
     ("{run: sum, in: {x: [d]}}", 25, "'x' must be text or a number, not ['d']"),
     ("{run: sum, in: {x: true}}", 25, "'x' must be text or a number, not true"),
@@ -304,21 +324,21 @@ def test_two_cycles_are_two_messages():
 def test_all_mistakes_are_reported_in_one_go_in_the_order_of_the_text():
     text = RICH.replace("seed: 1", "sede: 1").replace("std(flat", "std(falt").replace("counts: out/", "county: out/").replace(
         "rows: [0, 10]", "rows: [0, -1]").replace("axis: 0}", "axis: $a}").replace("histogram(stored", "histogram(stored +")
-    assert [problem[:2] for problem in problems(text)] == [(6, 35), (14, 49), (16, 15), (20, 18), (24, 34), (29, 3)]
+    assert [problem[:2] for problem in problems(text)] == [(6, 35), (14, 49), (17, 15), (21, 18), (25, 17), (29, 3)]
 
 
 def test_what_depends_on_a_broken_part_is_not_reported():
     text = RICH.replace("spread: std(flat, axis=0)", "spread: 3").replace("run: mean", "rum: mean")
     text = text.replace("arange: {stop", "arang: {stop")
-    assert [problem[:2] for problem in problems(text)] == [(8, 11), (16, 11), (18, 5)]
+    assert [problem[:2] for problem in problems(text)] == [(8, 11), (17, 11), (19, 5)]
 
 
 # The same, for every key and value of the format
 
 KEYS = [
-    "mpiflow", "name", "params", "operations", "datasets", "random", "shape", "seed", "low", "high", "dtype", "blocks", "rank", "unit",
-    "tags", "normal", "mean", "std", "arange", "stop", "start", "full", "value", "file", "path", "rows", "steps", "run", "in", "with",
-    "results",
+    "mpiflow", "name", "params", "operations", "datasets", "random", "shape", "seed", "low", "high", "dtype", "blocks", "rank",
+    "unit", "tags", "normal", "mean", "std", "arange", "stop", "start", "full", "value", "file", "path", "rows", "steps", "run",
+    "in", "with", "results",
 ]
 PLACES = [(line, match.start(1), match[1]) for line, text in enumerate(RICH.splitlines())
           for match in re.finditer(r"(?:^|[{ ,])([a-z]+):", text) if match[1] in KEYS]
@@ -372,8 +392,9 @@ def survives(text):
 
 EXAMPLES = [RICH, MINIMAL] + [path.read_text() for path in sorted((Path(__file__).parents[1] / "examples").glob("*/*.yaml"))]
 documents = st.sampled_from(EXAMPLES)
-SNIPPETS = [*"{}[]()'\"#&*!|>%@`,:-?$\\ \n\t0", "<<: ", "$n", "${n}", "- ", ": ", "~", "null", "-1", "1e9", "99999999999999999999",
-            "é", "[]", "{}", "&a ", "*a", "!!int ", "|\n", "DS1", "sum(", ".x", " + ", "'", "...", "---\n", "\r", "\x07", "$$"]
+SNIPPETS = [*"{}[]()'\"#&*!|>%@`,:-?$\\ \n\t0", "<<: ", "$n", "${n}", "- ", ": ", "~", "null", "-1", "1e9",
+            "99999999999999999999", "é",
+            "[]", "{}", "&a ", "*a", "!!int ", "|\n", "DS1", "sum(", ".x", " + ", "'", "...", "---\n", "\r", "\x07", "$$"]
 
 
 @law

@@ -135,12 +135,13 @@ class PeerState:
         self._position = {task: place for place, task in enumerate(plan.order)}
         self._states = {task: State.PLANNED for task in plan.order if plan.ranks[task] == rank}
         self._num_open = len(self._states)
-        self._missing = {task: len(plan.graph.tasks[task].needs) for task in self._states}
+        self._needs = {task: plan.graph.tasks[task].needs for task in self._states}
+        self._missing = {task: len(needs) for task, needs in self._needs.items()}
         self._held: set[int] = set()
         self._users: dict[int, int] = {}                    # block: local tasks and sends that still need it
         self._here = {
             block: [task for task in plan.consumers[block] if task in self._states]
-            for block in {need for task in self._states for need in plan.graph.tasks[task].needs} | set(self._states)}
+            for block in {need for needs in self._needs.values() for need in needs} | set(self._states)}
         self._ready = [(self._position[task], task) for task, num in self._missing.items() if not num]
         heapq.heapify(self._ready)
         self._handlers = {
@@ -158,7 +159,7 @@ class PeerState:
         """The blocks from other ranks that tasks here still wait for."""
         return sorted({
             need for task, state in self._states.items() if state is State.PLANNED
-            for need in self.plan.graph.tasks[task].needs if need not in self._held and need not in self._states})
+            for need in self._needs[task] if need not in self._held and need not in self._states})
 
     def begin(self) -> list[Action]:
         """Give the first actions."""
@@ -178,7 +179,7 @@ class PeerState:
         """Start the next task if there is one, and report at once what others wait for."""
         if self.running is None and self._ready and not self._stopping:
             _, task = heapq.heappop(self._ready)
-            self._change(task, Change.START, TaskEntry(task, rank=self.rank))
+            self._states[task] = advance(self._states[task], Change.START)
             self.running = task
             actions.append(Run(task))
         if not self._in_epoch and not self.ended and self._urgent:
@@ -194,44 +195,41 @@ class PeerState:
 
     # Tasks
 
-    def _change(self, task: int, change: Change, entry: TaskEntry) -> None:
-        state = advance(self._states[task], change)
-        self._states[task] = state
-        self._num_open -= state.final
-        self._news[task] = entry.__class__(
-            task, 0, state, entry.rank, entry.start, entry.seconds, entry.nbytes, entry.form, entry.error)
+    def _close(self, task: int, change: Change, start: float = 0.0, seconds: float = 0.0, nbytes: int = 0,
+               form: Form = (), error: str = "") -> None:
+        """A task comes to its final state, which is news for the others."""
+        self._states[task] = state = advance(self._states[task], change)
+        self._num_open -= 1
+        self._news[task] = TaskEntry(task, 0, state, self.rank, start, seconds, nbytes, form, error)
 
-    def _expect_running(self, task: int) -> None:
+    def _back(self, task: int) -> None:
+        """The running task has come back."""
         if self.running != task:
             raise InternalError(f"rank {self.rank}: task {task} ended, but {self.running} is running")
+        self.running = None
 
     def _on_finished(self, event: Finished) -> list[Action]:
-        self._expect_running(event.task)
-        self.running = None
         task = event.task
-        self._change(task, Change.FINISH, TaskEntry(
-            task, rank=self.rank, start=event.start, seconds=event.seconds, nbytes=event.nbytes, form=event.form))
+        self._back(task)
+        self._close(task, Change.FINISH, event.start, event.seconds, event.nbytes, event.form)
         actions: list[Action] = [Send(task, rank) for rank in self.plan.destinations[task] if not self._stopping]
         self._num_sending += len(actions)
         for send in actions:
             self._traffic.setdefault(send.rank, [0, 0])
         self._users[task] = len(actions)
         self._hold(task)
-        return actions + self._release(self.plan.graph.tasks[task].needs) + self._free_if_unused(task)
+        return actions + self._release(self._needs[task]) + self._free_if_unused(task)
 
     def _on_raised(self, event: Raised) -> list[Action]:
-        self._expect_running(event.task)
-        self.running = None
-        self._change(event.task, Change.FAIL, TaskEntry(
-            event.task, rank=self.rank, start=event.start, seconds=event.seconds, error=event.error))
+        self._back(event.task)
+        self._close(event.task, Change.FAIL, event.start, event.seconds, error=event.error)
         self._stopping = self._stopping or not self.keep_going
-        return self._release(self.plan.graph.tasks[event.task].needs)
+        return self._release(self._needs[event.task])
 
     def _on_stopped(self, event: Stopped) -> list[Action]:
-        self._expect_running(event.task)
-        self.running = None
-        self._change(event.task, Change.CANCEL, TaskEntry(event.task, rank=self.rank))
-        return self._release(self.plan.graph.tasks[event.task].needs)
+        self._back(event.task)
+        self._close(event.task, Change.CANCEL)
+        return self._release(self._needs[event.task])
 
     # Blocks
 
@@ -283,6 +281,8 @@ class PeerState:
 
     def _exchange(self) -> Exchange:
         traffic = self._own_traffic()
+        if self.running is not None:
+            self._news[self.running] = TaskEntry(self.running, 0, State.RUNNING, self.rank)
         delta = Delta(self.rank, self.catalog.digest, self.settled, traffic, tuple(self._news.values()))
         self._reported = (self.settled, traffic)
         self._news = {}
@@ -315,8 +315,8 @@ class PeerState:
         actions: list[Action] = []
         for task in sorted(doomed.intersection(self._states)):
             if self._states[task] is State.PLANNED:
-                self._change(task, Change.CANCEL, TaskEntry(task, rank=self.rank))
-                actions += self._release(self.plan.graph.tasks[task].needs)
+                self._close(task, Change.CANCEL)
+                actions += self._release(self._needs[task])
             elif task == self.running:
                 actions.append(Interrupt(task))
         self._ready = [(place, task) for place, task in self._ready if self._states[task] is State.PLANNED]

@@ -62,10 +62,10 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     blocks = {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
     workflow.finish()
     for name in nx.lexicographical_topological_sort(workflow.graph):
-        if name in workflow.document.datasets:
-            lowering.load(name, blocks[name])
-        else:
+        if name in workflow.document.steps:
             lowering.step(name)
+        elif workflow.graph.out_degree(name) or name in workflow.document.results:      # what nobody reads is not loaded
+            lowering.load(name, blocks[name])
     lowering.write_results()
     workflow.finish()
     return lowering.graph

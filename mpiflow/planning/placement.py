@@ -93,10 +93,11 @@ class _Placing:
 
     def _place(self, number: int) -> None:
         task = self.tasks[number]
-        _, nbytes, rank, end = min(self._cost(number, rank) for rank in self._candidates(number))
+        _, nbytes, rank, start = min(self._cost(number, rank) for rank in self._candidates(number))
+        end = start + task.seconds
         for needed in self.needs[number]:
             self.here[needed].setdefault(rank, self._arrival(needed, rank))
-        self.ranks[number], self.starts[number], self.free[rank] = rank, end - task.seconds, end
+        self.ranks[number], self.starts[number], self.free[rank] = rank, start, end
         self.here[number][rank] = end
         self.nbytes += nbytes
         heapq.heappush(self.idlest, (end, rank))
@@ -120,8 +121,8 @@ class _Placing:
     def _cost(self, number: int, rank: int) -> tuple[float, int, int, float]:
         """What ``number`` costs on ``rank``: its end and, weighted, the time that links are busy for it [s].
 
-        Then, to choose among equals: bytes moved and the rank; and last the end itself. A rank receives one block
-        after the other.
+        Then, to choose among equals: bytes moved and the rank; and last the start. A rank receives one block after
+        the other.
         """
         ready, moving, first, nbytes = 0.0, 0.0, None, 0
         for needed in self.needs[number]:
@@ -134,8 +135,8 @@ class _Placing:
                 nbytes += self.tasks[needed].nbytes
         if first is not None:
             ready = max(ready, first + moving)
-        end = max(ready, self.free[rank]) + self.tasks[number].seconds
-        return end + self.weight * moving, nbytes, rank, end
+        start = max(ready, self.free[rank])
+        return start + self.tasks[number].seconds + self.weight * moving, nbytes, rank, start
 
     def _arrival(self, needed: int, rank: int) -> float:
         """When the block of ``needed`` can be on ``rank``: at once if it is there, else sent by its producer."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.values import Value, columns
+from mpiflow.storage.sources import reason
 from mpiflow.workflow.rules import HDF5_SUFFIXES
 
 
@@ -50,8 +51,7 @@ def write_results(file: Path, results: Sequence[Result]) -> None:
                                      f"to a {suffix or 'plain'} file, not {data.dtype} {data.shape}; use .h5 or .npy")
             _replace(file, lambda aside: aside.write_bytes(data))
     except (OSError, RuntimeError) as error:                # h5py raises RuntimeError when a disk is full
-        reason = os.strerror(error.errno) if getattr(error, "errno", None) else error
-        raise MachineError(f"cannot write {file}: {reason}") from None
+        raise MachineError(f"cannot write {file}: {reason(error)}") from None
 
 
 def _replace(file: Path, write: Callable[[Path], object]) -> None:

@@ -45,7 +45,9 @@ def discover(workflow: Workflow, folder: Path, rank: int) -> tuple[tuple[SourceE
             except MachineError as error:
                 file_mark = marks["datasets", name, "file"]
                 line, column = marks.get(("datasets", name, "path"), file_mark) if isinstance(error, _ArrayError) else file_mark
-                complaints.append(Complaint(workflow.located.file, line, column, str(error)))
+                # Names in files and of files need not be UTF-8, which messages are.
+                message = str(error).encode(errors="backslashreplace").decode()
+                complaints.append(Complaint(workflow.located.file, line, column, message))
     return tuple(entries), tuple(complaints)
 
 
@@ -61,10 +63,11 @@ def _matches(dataset: Dataset, folder: Path) -> list[str]:
 
 def _describe(name: str, dataset: Dataset, file: str, rank: int) -> SourceEntry:
     try:
+        file.encode()                                       # UnicodeEncodeError is a ValueError
         stamp = _stamp(file)
         shape, dtype, unit = _npy_form(file) if _is_npy(file) else _hdf5_form(file, dataset.path)
     except _UNREADABLE as error:
-        raise MachineError(f"cannot read {file}: {_reason(error)}") from None
+        raise MachineError(f"cannot read {file}: {reason(error)}") from None
     if dtype.hasobject:
         raise _ArrayError(f"{file}: {dataset.path or 'the array'} holds data of variable length; "
                           "only elements of a fixed size are possible")
@@ -77,8 +80,11 @@ def _stamp(file: str) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def reason(error: Exception) -> str:
+    """Say why a file cannot be used; h5py surrounds the system's reason with a long story."""
+    if getattr(error, "errno", None):
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__
 
 
 def _is_npy(file: str) -> bool:
@@ -106,9 +112,7 @@ def _hdf5_form(file: str, path: str) -> tuple[tuple[int, ...], np.dtype, str]:
     with _hdf5(file) as opened:
         array = opened.get(path)
         if not isinstance(array, h5py.Dataset):
-            found: list[str] = []
-            opened.visititems(lambda name, item: found.append("/" + name) if isinstance(item, h5py.Dataset) else None)
-            raise _ArrayError(f"no array {path!r} in {file}; it has {', '.join(found[:8]) or 'none at all'}")
+            raise _ArrayError(f"no array {path!r} in {file}; it has {', '.join(_first_arrays(opened)) or 'none at all'}")
         if array.dtype.names or array.dtype.subdtype or array.shape is None:
             raise _ArrayError(f"{file}: {path} is no plain array of numbers")
         if {"scale_factor", "add_offset"}.intersection(array.attrs):
@@ -116,13 +120,26 @@ def _hdf5_form(file: str, path: str) -> tuple[tuple[int, ...], np.dtype, str]:
         return array.shape, array.dtype, _unit(array)
 
 
+def _first_arrays(opened: h5py.File) -> list[str]:
+    """Paths of some arrays of a file; it may have millions."""
+    found: list[str] = []
+
+    def visit(name: str | bytes, item: h5py.Group | h5py.Dataset) -> bool | None:
+        if isinstance(item, h5py.Dataset):
+            found.append("/" + os.fsdecode(name))
+        return True if len(found) == 8 else None            # anything but None ends the visit
+
+    opened.visititems(visit)
+    return found
+
+
 def _unit(array: h5py.Dataset) -> str:
     """H5MD says unit, NetCDF says units; text may be stored as bytes, and as an array of one."""
     unit = np.ravel(array.attrs.get("unit", array.attrs.get("units", "")))
     first = unit[0] if unit.size == 1 else ""
-    if isinstance(first, bytes):
-        return first.decode(errors="replace")
-    return str(first) if isinstance(first, str) else ""
+    if isinstance(first, str):                              # h5py marks what is not UTF-8 by half characters
+        first = first.encode(errors="surrogateescape")
+    return first.decode(errors="replace") if isinstance(first, bytes) else ""
 
 
 def load(workflow: Workflow, block: Block) -> np.ndarray:
@@ -143,7 +160,7 @@ def load(workflow: Workflow, block: Block) -> np.ndarray:
             raise MachineError(f"{block.file} has changed since the run was planned")
         return _rows(dataset, block)
     except _UNREADABLE as error:
-        raise MachineError(f"cannot read {block.file}: {_reason(error)}") from None
+        raise MachineError(f"cannot read {block.file}: {reason(error)}") from None
 
 
 def _rows(dataset: Dataset, block: Block) -> np.ndarray:

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from mpiflow.errors import did_you_mean
+from mpiflow.workflow.expressions import ExpressionError, parse_expression
+from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.model import LARGEST, Document, Name
-from mpiflow.workflow.text import Located, Path
 
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _WORDS = {
@@ -62,7 +63,15 @@ def _fields(located: Located, kind: type, value: dict[str, Any], path: Path, out
 
 def _cut_off(key: str, value: dict[str, Any], expressions: Iterable[Any]) -> bool:
     """Whether ``key`` is the end of an expression that YAML cut at a comma; the expression is reported itself."""
-    return value[key] is None and ")" in key and any(isinstance(text, str) and text.count("(") > text.count(")") for text in expressions)
+    return value[key] is None and ")" in key and any(isinstance(text, str) and _unclosed(text) for text in expressions)
+
+
+def _unclosed(text: str) -> bool:
+    try:
+        parse_expression(text)
+    except ExpressionError as error:
+        return error.unclosed
+    return False
 
 
 def _report_nothing(located: Located, path: Path) -> None:

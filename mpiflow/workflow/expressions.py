@@ -32,11 +32,12 @@ MAX_DEPTH = 100     # nested deeper, the recursions over an expression would mee
 
 
 class ExpressionError(Exception):
-    """The text is not an expression; ``offset`` counts characters from its start."""
+    """The text is not an expression; ``offset`` counts characters from its start, ``unclosed`` is a bracket without its end."""
 
     def __init__(self, message: str, offset: int = 0) -> None:
         super().__init__(message)
         self.offset = offset
+        self.unclosed = "was never closed" in message       # Python's words
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ import networkx as nx
 from mpiflow.errors import DocumentError, did_you_mean
 from mpiflow.workflow.convert import convert_document, shown
 from mpiflow.workflow.expressions import Call, Constant, Expression, ExpressionError, Ref, parse_expression, references, walk
+from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.model import Document, Step
 from mpiflow.workflow.rules import HDF5_SUFFIXES, check_datasets, check_results
-from mpiflow.workflow.text import Located, Path, locate
+from mpiflow.workflow.text import locate
 
 __all__ = ["HDF5_SUFFIXES", "Workflow", "draft_workflow", "read_workflow"]
 Parts = tuple[tuple[Path, Expression], ...]
@@ -153,8 +154,9 @@ def _parsed(located: Located, path: Path, text: str) -> Expression | None:
     try:
         return parse_expression(text)
     except ExpressionError as error:
-        cut = "never closed" in str(error) and located.followed_by(path) == ","
-        located.report(path, str(error) + ("; inside { } an expression with a comma needs quotes" if cut else ""), offset=error.offset)
+        cut = error.unclosed and located.followed_by(path) == ","
+        hint = "; inside { } an expression with a comma needs quotes" if cut else ""
+        located.report(path, str(error) + hint, offset=error.offset)
         return None
 
 
@@ -166,13 +168,18 @@ def _broken_inside(located: Located, path: Path) -> bool:
 
 def _names(located: Located) -> dict[str, None]:
     """Every name that the user gave to a dataset or a step, right or not, in order."""
-    written = (located.value.get("datasets"), located.value.get("steps"))
-    return {name: None for part in written if isinstance(part, dict) for name in part}
+    return dict.fromkeys((*_section(located, "datasets"), *_section(located, "steps")))
+
+
+def _section(located: Located, key: str) -> Collection[str]:
+    """The names under ``key``, as the user wrote them."""
+    written = located.value.get(key)
+    return written if isinstance(written, dict) else ()
 
 
 def _name_graph(located: Located, document: Document, parts: Mapping[str, Parts], names: Collection[str]) -> nx.DiGraph:
     """The DAG of names; reports names that are used twice, missing, or depend on themselves."""
-    twice = [name for name in document.steps if name in located.value.get("datasets", ())]
+    twice = [name for name in document.steps if name in _section(located, "datasets")]
     for name in twice:
         located.report(("steps", name), f"{name!r} is the name of a dataset already", key=True)
     graph = nx.DiGraph()

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from pathlib import PurePath
 
 from mpiflow.errors import did_you_mean
+from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.model import LARGEST, Arange, Dataset, Document, Full
-from mpiflow.workflow.text import Located, Path
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".h5md", ".nc")
 _BITS = {"int32": 31, "int64": 63}

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from mpiflow.errors import DocumentError, Problem, did_you_mean
+from mpiflow.workflow.located import Located, Path
 
-Path = tuple[str | int, ...]
 MAX_NODES = 1_000_000
 _PARAMETER = re.compile(r"\$(?:\$|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")        # what can be escaped in YAML, but neither printed nor put in a file name
@@ -34,65 +33,6 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 for _kind, _pattern in _NUMBERS.items():
     _Loader.add_implicit_resolver(_TAG + _kind, re.compile(f"^(?:{_pattern})$"), list("-+.0123456789"))
-
-
-@dataclass(slots=True)
-class Located:
-    """A document as plain values, and where each of them stands.
-
-    Attributes:
-        file: Name of the document, for messages.
-        value: The document, parameters put in.
-        marks: Line and column, counted from 1, of each value by its path.
-        keys: The same of each key.
-        texts: Texts that are as in the file, so that an offset into one has a place there.
-        problems: What is wrong, so far.
-        broken: Paths at which something is wrong: what follows from it need not be said as well.
-    """
-
-    file: str
-    value: Any = None
-    marks: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    texts: dict[Path, yaml.ScalarNode] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    broken: set[Path] = field(default_factory=set)
-
-    def report(self, path: Path, message: str, key: bool = False, offset: int | None = None) -> None:
-        """Add a problem at the value at ``path``, at its key, or at the character ``offset`` of its text."""
-        self.broken.add(path)
-        marks = self.keys if key and path in self.keys else self.marks
-        place = path
-        while place not in marks and place:
-            place = place[:-1]
-        line, column = marks.get(place, (1, 1))
-        if offset is not None and marks is self.marks and path in self.texts:
-            line, column = _place_inside(self.texts[path], offset)
-        self.problems.append(Problem(self.file, line, column, message))
-
-
-    def followed_by(self, path: Path) -> str:
-        """The character behind a text, if it is as in the file."""
-        mark = self.texts[path].end_mark if path in self.texts else None
-        return mark.buffer[mark.pointer:].lstrip()[:1] if mark else ""
-
-
-def _place_inside(node: yaml.ScalarNode, offset: int) -> tuple[int, int]:
-    """Line and column of character ``offset`` of a text, which YAML may have folded; escaped texts give their start."""
-    start, end = node.start_mark, node.end_mark
-    raw = start.buffer[start.pointer:end.pointer]
-    first, last = 0, len(raw)
-    if node.style in ("'", '"'):
-        first, last = 1, last - 1
-    elif node.style in ("|", ">"):
-        first = raw.find("\n") + 1
-    visible = [index for index in range(first, last) if not raw[index].isspace()]
-    if [raw[index] for index in visible] != [letter for letter in node.value if not letter.isspace()]:
-        return start.line + 1, start.column + 1
-    num = sum(not letter.isspace() for letter in node.value[:offset])
-    index = visible[num] if num < len(visible) else visible[-1] + 1 if visible else first
-    newline = raw.rfind("\n", 0, index)
-    return start.line + 1 + raw.count("\n", 0, index), index - newline if newline >= 0 else start.column + 1 + index
 
 
 def decode(data: bytes, file: str) -> str:
@@ -279,8 +219,9 @@ def _override(document: Located, name: str, text: str) -> Any:
             inner.report((), "a value is missing")
     except DocumentError as error:
         inner.problems += error.problems
+    shown = text.encode("utf-8", "backslashreplace").decode()           # a command line may hold any bytes
     for problem in inner.problems:
-        document.report(("params", name), f"--set {name}={text}: {problem.message}", key=True)
+        document.report(("params", name), f"--set {name}={shown}: {problem.message}", key=True)
     return value
 
 

@@ -1,0 +1,144 @@
+"""The blocks of a source: which rows of which file, who can load them, and what cannot be used."""
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpiflow.catalog.entries import SourceEntry
+from mpiflow.errors import DocumentError
+from mpiflow.planning.sources import source_blocks
+from mpiflow.workflow.reading import read_workflow
+
+law = settings(derandomize=True, deadline=None)
+
+
+def workflow_of(**dataset):
+    document = {"mpiflow": 1, "name": "t", "datasets": {"d": dataset}, "steps": {"s": "sum(d)"}}
+    return read_workflow(yaml.safe_dump(document), "w.yaml")
+
+
+def entry(file="/x.h5", shape=(10, 3), dtype="<f8", unit="", holders=(0,), size=500, dataset="d"):
+    return SourceEntry(dataset, file, size, 1, 2, shape, dtype, unit, holders)
+
+
+def blocks_of(*files, **dataset):
+    workflow = workflow_of(**(dataset or {"file": "/x.h5", "path": "x"}))
+    blocks = source_blocks(workflow, "d", files)
+    workflow.finish()
+    return blocks
+
+
+def refused(*files, **dataset):
+    with pytest.raises(DocumentError) as error:
+        blocks_of(*files, **({"file": "/x.h5", "path": "x"} | dataset))
+    assert len(error.value.problems) == 1
+    return error.value.problems[0].message
+
+
+def rows(blocks):
+    return [(block.start, block.stop) for block in blocks]
+
+
+@law
+@given(st.integers(0, 50), st.integers(1, 60))
+def test_blocks_cover_all_rows_once_and_in_order(num_rows, num_blocks):
+    blocks = blocks_of(arange={"stop": num_rows}, blocks=num_blocks)
+    assert [row for start, stop in rows(blocks) for row in range(start, stop)] == list(range(num_rows))
+
+
+@law
+@given(st.integers(0, 50), st.integers(1, 60))
+def test_blocks_differ_by_one_row_at_most_and_are_never_empty_if_there_are_rows(num_rows, num_blocks):
+    lengths = [stop - start for start, stop in rows(blocks_of(arange={"stop": num_rows}, blocks=num_blocks))]
+    assert len(lengths) == max(min(num_rows, num_blocks), 1) and max(lengths) - min(lengths) <= 1
+
+
+@law
+@given(st.integers(0, 20), st.integers(1, 20), st.integers(1, 9))
+def test_blocks_of_chosen_rows_cover_those(first, num, num_blocks):
+    blocks = blocks_of(entry(shape=(50,)), file="/x.h5", path="x", rows=[first, first + num], blocks=num_blocks)
+    assert [row for start, stop in rows(blocks) for row in range(start, stop)] == list(range(first, first + num))
+
+
+@pytest.mark.parametrize(("dataset", "nbytes"), [
+    ({"random": {"shape": [4, 5, 2]}}, 320), ({"normal": {"shape": [4], "dtype": "float32"}}, 16), ({"arange": {"stop": 3}}, 24),
+    ({"full": {"shape": [3, 2], "value": 1, "dtype": "int32"}}, 24)], ids=str)
+def test_the_size_of_a_generated_block_is_known(dataset, nbytes):
+    assert [block.nbytes for block in blocks_of(**dataset)] == [nbytes]
+
+
+def test_a_generated_block_can_be_made_anywhere():
+    assert blocks_of(arange={"stop": 3})[0].holders is None
+
+
+def test_the_size_and_the_holders_of_a_block_of_a_file_are_known():
+    block = blocks_of(entry(shape=(10, 3), dtype=">i2", holders=(1, 4)))[0]
+    assert (block.nbytes, block.holders, block.file) == (60, (1, 4), "/x.h5")
+
+
+def test_a_single_number_is_one_block():
+    assert rows(blocks_of(entry(shape=()))) == [(0, 1)] and blocks_of(entry(shape=()))[0].nbytes == 8
+
+
+def test_a_file_without_rows_is_one_empty_block():
+    assert rows(blocks_of(entry(shape=(0, 3)))) == [(0, 0)]
+
+
+def test_each_file_of_a_glob_is_cut_by_itself():
+    files = [entry("/a.h5", (4, 3)), entry("/b.h5", (2, 3))]
+    blocks = blocks_of(*files, file="/*.h5", path="x", blocks=2)
+    assert [(block.file, block.start, block.stop) for block in blocks] == [
+        ("/a.h5", 0, 2), ("/a.h5", 2, 4), ("/b.h5", 0, 1), ("/b.h5", 1, 2)]
+
+
+def test_files_of_other_datasets_do_not_count():
+    assert len(blocks_of(entry(), entry("/y.h5", dataset="e"))) == 1
+
+
+@pytest.mark.parametrize("changed", [{"size": 501}, {"file": "/y.h5"}])
+def test_the_recipe_of_a_block_changes_with_its_file(changed):
+    assert blocks_of(entry())[0].recipe != blocks_of(entry(**changed))[0].recipe
+
+
+def test_the_recipe_of_a_block_does_not_depend_on_who_sees_its_file():
+    assert blocks_of(entry(holders=(0,)))[0].recipe == blocks_of(entry(holders=(1, 2)))[0].recipe
+
+
+def test_files_may_differ_in_byte_order():
+    assert len(blocks_of(entry("/a.h5"), entry("/b.h5", dtype=">f8"), file="/*.h5", path="x")) == 2
+
+
+@pytest.mark.parametrize(("one", "other"), [("nm", "nm"), ("Angstrom", "angstrom"), ("nm", None), ("", "nm")])
+def test_units_that_agree_or_are_given_once_are_right(one, other):
+    assert blocks_of(entry(unit=one), file="/x.h5", path="x", **({"unit": other} if other else {}))
+
+
+@pytest.mark.parametrize(("one", "other"), [("nm", "pm"), ("mPa", "MPa"), ("MHz", "mHz")])
+def test_units_that_differ_are_refused(one, other):
+    assert refused(entry(unit=one), unit=other) == f"the document says {other}, /x.h5 says {one}"
+
+
+@pytest.mark.parametrize(("files", "dataset", "message"), [
+    ([], {}, "no rank sees the file '/x.h5' (relative paths start at the workflow file)"),
+    ([], {"file": "/*.h5"}, "no rank sees a file that matches '/*.h5' (relative paths start at the workflow file)"),
+    ([entry(holders=(0, 2)), entry(size=7, holders=(1,))], {},
+     "'/x.h5' is not the same file on all ranks (ranks 0, 2: 500 bytes; ranks 1: 7 bytes); "
+     "give node-local parts different names and use a glob, e.g. part-*.h5"),
+    ([entry("/a.h5"), entry("/b.h5", (10, 4))], {"file": "/*.h5"},
+     "files cannot be joined: /a.h5 holds float64 (10, 3), /b.h5 holds float64 (10, 4)"),
+    ([entry("/a.h5"), entry("/b.h5", dtype="<f4")], {"file": "/*.h5"},
+     "files cannot be joined: /a.h5 holds float64 (10, 3), /b.h5 holds float32 (10, 3)"),
+    ([entry("/a.h5", (3,)), entry("/b.h5", ())], {"file": "/*.h5"},
+     "files cannot be joined: /a.h5 holds float64 (3,), /b.h5 holds float64 ()"),
+    ([entry("/a.h5", ()), entry("/b.h5", ())], {"file": "/*.h5"},
+     "'/*.h5' holds a single number; it has no rows to cut or to join"),
+    ([entry(shape=())], {"blocks": 2}, "'/x.h5' holds a single number; it has no rows to cut or to join"),
+    ([entry(shape=())], {"rows": [0, 1]}, "'/x.h5' holds a single number; it has no rows to cut or to join"),
+    ([entry("/a.h5", unit="nm"), entry("/b.h5")], {"file": "/*.h5"}, "files have different units: nm, none"),
+    ([entry()], {"rows": [5, 11]}, "rows: [5, 11] goes beyond the 10 rows of /x.h5"),
+    ([entry("/a.h5", (12, 3)), entry("/b.h5", (10, 3))], {"file": "/*.h5", "rows": [5, 11]},
+     "rows: [5, 11] goes beyond the 10 rows of /b.h5"),
+], ids=lambda item: item if isinstance(item, str) else "")
+def test_files_that_cannot_be_used_are_one_problem_that_says_why(files, dataset, message):
+    assert refused(*files, **dataset) == message
