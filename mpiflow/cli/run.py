@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from mpiflow.cli.arguments import add_workflow, overrides
-from mpiflow.errors import InternalError, MpiflowError
+from mpiflow.errors import DocumentError, LaunchError
 from mpiflow.peer.launch import join_world
 from mpiflow.report.console import report_error, report_outcome
 
@@ -31,14 +31,10 @@ def execute(chosen: argparse.Namespace) -> int:
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going)
     try:
         outcome = peer.run(comm, request, lambda done: report_outcome(done, comm.rank, chosen.record))
-    except InternalError as error:
-        peer.abort(error)
-    except MpiflowError as error:
+    except (DocumentError, LaunchError) as error:      # the same on every rank
         report_error(error, comm.rank)
         return error.status
     except BaseException as error:            # the other ranks would wait for this one for ever
         peer.abort(error)
-    finally:
-        sys.stdout.flush()
     comm.Free()
     return outcome.status

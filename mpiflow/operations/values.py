@@ -48,7 +48,10 @@ def _as_array(result: Any) -> np.ndarray:
         raise OperationError(f"the operation returned Python objects ({type(result).__name__}); "
                              "it must return an array, a number or a dict of such")
     array = np.asarray(array, array.dtype.newbyteorder("="), order="C").view()
-    array.flags.writeable = False
+    owner = array
+    while isinstance(owner, np.ndarray):        # the operation may have kept the buffer: a second use must fail, not change this value
+        owner.flags.writeable = False
+        owner = owner.base
     return array
 
 

@@ -107,4 +107,4 @@ def describe_failure(error: BaseException) -> str:
     skipped = next((i for i, frame in enumerate(frames) if not frame.filename.startswith(own)), 0)
     shown = traceback.TracebackException.from_exception(error)
     shown.stack = traceback.StackSummary.from_list(frames[skipped:])
-    return "".join(shown.format()).rstrip()
+    return "".join(shown.format()).rstrip().encode("utf-8", "backslashreplace").decode()    # no lone surrogates on the wire

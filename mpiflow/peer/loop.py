@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 from mpiflow.catalog.entries import Form, decode_delta, encode
+from mpiflow.errors import OperationError
 from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
@@ -40,10 +42,12 @@ from mpiflow.peer.transfers import Transfers
 
 BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
+PATIENCE = 8.0          # seconds that other ranks have to hear of a failure
 GRACE = 2.0             # seconds that an interrupted operation has to come back
 _SPINS = 100
 _NAPS = (20e-6, 5e-3)   # seconds: an idle rank sleeps from the first, growing, to the second
 _TICK = 2e-3            # seconds: how often the second thread looks while a task runs
+_SWITCH = 5e-4          # seconds: how long Python code may keep the second thread waiting at each of its MPI calls
 _SIGNAL = signal.SIGRTMIN + 5
 
 
@@ -83,6 +87,8 @@ class Loop:
         self._began = time.perf_counter()
         self._wake = threading.Event()
         self._closed = False
+        self._failed: tuple[float, str] | None = None   # a failure here that no epoch has carried yet
+        self._pid = os.getpid()
         self.error: BaseException | None = None
         self._perform = {
             Run: self._on_run, Send: self._on_send, Free: self._on_free, Exchange: self._on_exchange,
@@ -99,6 +105,8 @@ class Loop:
         """
         old = signal.signal(_SIGNAL, self._on_signal)
         helper = threading.Thread(target=self._help, name="mpiflow-progress", daemon=True)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH)
         helper.start()
         try:
             with self._lock:
@@ -110,6 +118,7 @@ class Loop:
             self._wake.set()
             helper.join()
             signal.signal(_SIGNAL, old)
+            sys.setswitchinterval(interval)
         return time.perf_counter() - self._began
 
     def _turn_until_ended(self) -> None:
@@ -139,12 +148,16 @@ class Loop:
             self._handle(Sent(*item))
         parts = self._epochs.poll()
         if parts is not None:
+            self._failed = None
             now = time.perf_counter()
             self._epoch_due = now + (IDLE_PERIOD if self._state.running is None else BUSY_PERIOD)
             self._handle(EpochDone([decode_delta(part) for part in parts]))
         elif self._epoch_due and time.perf_counter() >= self._epoch_due:
             self._epoch_due = 0.0
             self._handle(EpochDue())
+        if self._failed and time.perf_counter() - self._failed[0] > PATIENCE:
+            raise OperationError(f"{self._failed[1]}\nand some rank did not hear of it for {PATIENCE} s: an operation there "
+                                 "keeps the interpreter to itself")
         return bool(arrived or sent or parts)
 
     def _handle(self, event: Event) -> None:
@@ -189,6 +202,8 @@ class Loop:
             if not self._abandoned:
                 self._interrupted = None
                 self._handle(event)
+                if isinstance(event, Raised) and not self._state.keep_going and not self._failed:
+                    self._failed = time.perf_counter(), event.error
                 return
         while True:                             # the second thread has taken over and ends the process
             time.sleep(1)
@@ -202,6 +217,8 @@ class Loop:
                 value = self._executor.run(task, self._values)
             finally:
                 self._in_user_code = False
+                if os.getpid() != self._pid:    # a child that the operation forked must not go on as a second peer
+                    os._exit(1)
         except _Interrupted:
             return Stopped(task)
         except BaseException as error:          # user code may raise anything; a failure is a message

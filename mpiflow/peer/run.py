@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -17,7 +18,7 @@ from mpi4py import MPI
 import mpiflow
 from mpiflow.catalog.catalog import Catalog, merge_sources
 from mpiflow.catalog.entries import Complaint, Hello, decode_hello, encode
-from mpiflow.errors import DocumentError, LaunchError, Problem
+from mpiflow.errors import DocumentError, InternalError, LaunchError, MpiflowError, Problem
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor
 from mpiflow.peer.loop import Loop
@@ -107,6 +108,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
         """End the process from the second thread: user code in the main one does not come back."""
         if loop.error is not None:
             abort(loop.error)
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__     # the code left behind may have redirected them
         conclude(outcome(time.perf_counter() - began - preparation))
         sys.stdout.flush()
         sys.stderr.flush()
@@ -115,7 +117,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
         os._exit(1)
 
     transfers = Transfers(comm)
-    executor = Executor(local.workflow, local.registry, graph, request.results)
+    executor = Executor(local.workflow, local.registry, graph, request.results.absolute())
     named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks)
     loop = Loop(PeerState(comm.rank, plan, catalog, request.keep_going), epochs, transfers, executor, named, leave)
     seconds = loop.run()
@@ -127,8 +129,13 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
 
 def abort(error: BaseException) -> None:
     """End every rank at once: this one cannot go on, and the others would wait for it."""
-    print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
-    MPI.COMM_WORLD.Abort(3)
+    expected = isinstance(error, MpiflowError) and not isinstance(error, InternalError)
+    text = f"mpiflow: error: {error}" if expected else "".join(traceback.format_exception(error))
+    status = error.status if expected else 130 if isinstance(error, KeyboardInterrupt) else 3
+    with contextlib.suppress(OSError, ValueError, AttributeError):      # user code may have closed it
+        print(text, file=sys.__stderr__, flush=True)
+    MPI.COMM_WORLD.Abort(status)
+    os._exit(status)                # MPICH comes back from Abort
 
 
 def _hello(local: Local, request: Request, rank: int) -> Hello:

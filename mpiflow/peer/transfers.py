@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from mpi4py import MPI
 
+from mpiflow.errors import MachineError
 from mpiflow.operations.values import Value, columns
 from mpiflow.peer import wire
 
@@ -110,7 +111,11 @@ class Transfers:
         return arrived
 
     def _receive(self, incoming: _Incoming, arrays: tuple[wire.ArrayHeader, ...]) -> None:
-        incoming.arrays = wire.allocate(arrays)
+        try:
+            incoming.arrays = wire.allocate(arrays)
+        except MemoryError as error:
+            raise MachineError(f"rank {self._comm.rank}: no memory for the block of task {incoming.task} "
+                               f"from rank {incoming.source}: {error}") from None
         incoming.requests = [
             self._comm.Irecv(piece, incoming.source, incoming.tag) for piece in wire.pieces(incoming.arrays)]
 

@@ -89,7 +89,8 @@ def _tuples(descr: str | list) -> str | list:
     """msgpack gives lists where numpy wants tuples: (name, dtype) or (name, dtype, shape) for each field."""
     if isinstance(descr, str):
         return descr
-    return [(name, _tuples(kind), *map(tuple, shape)) for name, kind, *shape in descr]
+    return [(name if isinstance(name, str) else tuple(name), _tuples(kind), *map(tuple, shape))      # (title, name)
+            for name, kind, *shape in descr]
 
 
 def as_bytes(array: np.ndarray) -> np.ndarray:

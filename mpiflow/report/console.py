@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from mpiflow.errors import MpiflowError
 from mpiflow.report.record import record
@@ -19,9 +20,9 @@ def report_outcome(outcome: Outcome, rank: int, record_file: Path | None) -> Non
     """Print the summary to standard output and a failure to standard error, on one rank."""
     if rank != 0:
         return
-    print(summary(outcome), flush=True)
+    _print(summary(outcome), sys.stdout)
     if outcome.catalog.failed:
-        print(f"mpiflow: error: {failure(outcome)}", file=sys.stderr, flush=True)
+        _print(f"mpiflow: error: {failure(outcome)}", sys.stderr)
     if record_file is not None:
         try:
             record_file.parent.mkdir(parents=True, exist_ok=True)
@@ -33,10 +34,21 @@ def report_outcome(outcome: Outcome, rank: int, record_file: Path | None) -> Non
 def report_error(error: MpiflowError, rank: int) -> None:
     """Print what kept a run from starting to standard error, on one rank."""
     if rank == 0:
-        print(f"mpiflow: error: {error}", file=sys.stderr, flush=True)
+        _print(f"mpiflow: error: {error}", sys.stderr)
 
 
 def say(text: str, rank: int = 0) -> None:
     """Print ``text`` to standard output, on one rank."""
     if rank == 0:
-        print(text, flush=True)
+        _print(text, sys.stdout)
+
+
+def _print(text: str, stream: TextIO | None) -> None:
+    """Print, if anybody listens: a closed pipe or a full disk must not turn a run that went well into a failure."""
+    if stream is None or stream.closed:
+        return
+    stream.reconfigure(errors="backslashreplace")       # units and names may not be in the terminal's character set
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())      # or Python complains again at its exit

@@ -90,7 +90,8 @@ def _form(name: str, catalog: Catalog) -> str:
         return ""
     parts = []
     for column, (label, dtype, shape) in enumerate(forms[0]):
-        rows = sum(form[column][2][0] for form in forms) if len(forms) > 1 else None
+        same = len(forms) > 1 and all(len(form) > column and form[column][2] for form in forms)
+        rows = sum(form[column][2][0] for form in forms) if same else None
         whole = shape if rows is None else (rows, *shape[1:])
         parts.append(f"{label + ': ' if label else ''}{np.dtype(dtype).name} {'x'.join(map(str, whole)) or 'scalar'}")
     more = f" in {len(forms)} blocks" if len(forms) > 1 else ""
