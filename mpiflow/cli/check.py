@@ -6,6 +6,7 @@ import argparse
 
 from mpiflow.catalog.catalog import merge_sources
 from mpiflow.cli.arguments import add_workflow, overrides
+from mpiflow.errors import DocumentError, Problem
 from mpiflow.peer.reading import read
 from mpiflow.planning.lowering import lower
 from mpiflow.report.console import say
@@ -21,8 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(chosen: argparse.Namespace) -> int:
     """Read and compile the workflow as one rank would."""
     local = read(chosen.workflow, overrides(chosen), rank=0)
-    local.raise_complaints()
-    graph = lower(local.workflow, local.registry, merge_sources(local.sources), size=1)
+    sources = merge_sources(local.sources)
+    if local.complaints:
+        complaints = [Problem(c.file, c.line, c.column, c.message) for c in local.complaints]
+        raise DocumentError([*complaints, *local.problems(local.complaints, sources)])
+    graph = lower(local.workflow, local.registry, sources, size=1)
     document = local.workflow.document
     say(f"{chosen.workflow}: right: {len(document.datasets)} datasets, {len(document.steps)} steps, {len(graph.tasks)} tasks")
     return 0

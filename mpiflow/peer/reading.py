@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
 from mpiflow.errors import DocumentError, Problem
 from mpiflow.operations.registry import ModuleError, Registry, builtin_operations, load_module
+from mpiflow.planning.checks import check
 from mpiflow.storage.sources import discover
-from mpiflow.workflow.reading import Workflow, read_workflow
+from mpiflow.workflow.reading import Workflow, draft_workflow
+from mpiflow.workflow.text import decode
 
 
 @dataclass(slots=True)
@@ -31,26 +33,25 @@ class Local:
     complaints: list[Complaint] = field(default_factory=list)
     sources: tuple[SourceEntry, ...] = ()
 
-    def raise_complaints(self) -> None:
-        """Raise what this rank alone knows to be wrong.
-
-        Raises:
-            DocumentError: Something is.
-        """
-        if self.complaints:
-            raise DocumentError(Problem(c.file, c.line, c.column, c.message) for c in self.complaints)
+    def problems(self, complaints: Iterable[Complaint], sources: Sequence[SourceEntry]) -> list[Problem]:
+        """Give what is wrong besides the ``complaints`` of all ranks, seen from what all of them know: ``sources``."""
+        if self.workflow is None:
+            return []
+        located = self.workflow.located
+        for complaint in complaints:
+            located.heard(complaint.line, complaint.column)
+        num = len(located.problems)
+        check(self.workflow, self.registry, sources)
+        return located.problems[num:]
 
 
 def read(file: Path, overrides: Mapping[str, str], rank: int) -> Local:
     """Read document, modules and the descriptions of files. Local: errors become complaints, never exceptions."""
     local = Local()
     try:
-        text = file.read_bytes().decode("utf-8")
-        local.workflow = read_workflow(text, str(file), overrides)
+        local.workflow = draft_workflow(decode(file.read_bytes(), str(file)), str(file), overrides)
     except OSError as error:
         local.complaints.append(Complaint(str(file), 0, 0, f"cannot read the workflow: {error.strerror}"))
-    except UnicodeDecodeError as error:
-        local.complaints.append(Complaint(str(file), 1, 1, f"not UTF-8 text: {error.reason} at byte {error.start}"))
     except DocumentError as error:
         local.complaints += [Complaint(p.file, p.line, p.column, p.message) for p in error.problems]
     if local.workflow is None:
@@ -60,8 +61,8 @@ def read(file: Path, overrides: Mapping[str, str], rank: int) -> Local:
         try:
             local.code.append(load_module(folder / module, local.registry))
         except ModuleError as error:
-            line, column = local.workflow.located.marks["operations", index]
-            local.complaints.append(Complaint(str(file), line, column, str(error)))
+            local.workflow.fail(("operations", index), str(error))
     local.sources, complaints = discover(local.workflow, folder, rank)
-    local.complaints += complaints
+    problems = DocumentError(local.workflow.located.problems).problems
+    local.complaints += [*(Complaint(p.file, p.line, p.column, p.message) for p in problems), *complaints]
     return local

@@ -17,7 +17,7 @@ from mpi4py import MPI
 
 import mpiflow
 from mpiflow.catalog.catalog import Catalog, merge_sources
-from mpiflow.catalog.entries import Complaint, Hello, decode_hello, encode
+from mpiflow.catalog.entries import Complaint, Hello, SourceEntry, decode_hello, encode
 from mpiflow.errors import DocumentError, InternalError, LaunchError, MpiflowError, Problem
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor
@@ -93,8 +93,8 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
     epochs = Epochs(comm)
     local = read(request.file, request.overrides, comm.rank)
     hellos = _meet(epochs, _hello(local, request, comm.rank))
-    _agree(hellos, request)
     sources = merge_sources(entry for hello in hellos for entry in hello.sources)
+    _agree(hellos, request, local, sources)
     graph = lower(local.workflow, local.registry, sources, comm.size)
     hosts = tuple(hello.host for hello in hellos)
     plan = make_plan(graph, machine_of(hosts))
@@ -157,15 +157,16 @@ def _meet(epochs: Epochs, hello: Hello) -> list[Hello]:
     return [decode_hello(part) for part in parts]
 
 
-def _agree(hellos: Sequence[Hello], request: Request) -> None:
-    """Raise the same error on every rank if any rank has one, or if they see different things. Pure."""
+def _agree(hellos: Sequence[Hello], request: Request, local: Local, sources: Sequence[SourceEntry]) -> None:
+    """Raise the same error on every rank if any rank has one, or if they see different things."""
     complaints: dict[Complaint, list[int]] = {}
     for hello in hellos:
         for complaint in hello.complaints:
             complaints.setdefault(complaint, []).append(hello.rank)
     if complaints:
-        raise DocumentError(
-            Problem(c.file, c.line, c.column, c.message + _where(ranks, hellos)) for c, ranks in complaints.items())
+        problems = [Problem(c.file, c.line, c.column, c.message + _where(ranks, hellos)) for c, ranks in complaints.items()]
+        alike = len({hello.workflow for hello in hellos}) == 1
+        raise DocumentError(problems + (local.problems(complaints, sources) if alike else []))
     for what, seen in (("versions of mpiflow", [hello.version for hello in hellos]),
                        (f"contents of {request.file} (or other options)", [hello.workflow for hello in hellos]),
                        ("contents of the operation modules", [" ".join(hello.code) for hello in hellos])):

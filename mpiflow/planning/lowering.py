@@ -19,12 +19,13 @@ import networkx as nx
 
 from mpiflow.catalog.catalog import DatasetEntry
 from mpiflow.catalog.entries import SourceEntry
-from mpiflow.errors import InternalError, did_you_mean
+from mpiflow.errors import InternalError
 from mpiflow.operations.operation import Operation
-from mpiflow.operations.registry import BUILTIN, Registry, unknown_operation
-from mpiflow.planning.sources import SourceBlock, source_blocks
+from mpiflow.operations.registry import BUILTIN, Registry
+from mpiflow.planning.checks import check, numbers
+from mpiflow.planning.sources import SourceBlock
 from mpiflow.planning.tasks import Block, Input, Kind, Task, TaskGraph, recipe_id
-from mpiflow.workflow.expressions import Call, Column, Constant, Expression, Ref, Sum, walk
+from mpiflow.workflow.expressions import Call, Column, Constant, Expression, Ref, Sum
 from mpiflow.workflow.reading import Workflow
 
 BYTES_PER_SECOND = 2e9      # of an operation that declares nothing; numpy streams at a few GB/s
@@ -56,11 +57,9 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
         DocumentError: With every problem found: those noted in ``workflow`` already, unknown operations, wrong
             arguments, files that nobody sees.
     """
-    lowering = _Lowering(workflow, registry, size)
-    lowering.check_calls()
-    unusable = {path[1] for path in workflow.located.broken if path[:1] == ("datasets",) and path[1:]}
-    blocks = {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
+    blocks = check(workflow, registry, sources)
     workflow.finish()
+    lowering = _Lowering(workflow, registry, size)
     for name in nx.lexicographical_topological_sort(workflow.graph):
         if name in workflow.document.steps:
             lowering.step(name)
@@ -212,7 +211,7 @@ class _Lowering:
 
     def _terms(self, expression: Expression) -> list[Blocks]:
         """Give the summands that a linear operation is applied to one by one."""
-        if isinstance(expression, Sum) and not _numbers(expression):
+        if isinstance(expression, Sum) and not numbers(expression):
             return [part for term in expression.terms for part in self._terms(term)]
         if isinstance(expression, Call) and self.registry[expression.operation].additive:
             operation = self.registry[expression.operation]
@@ -282,47 +281,6 @@ class _Lowering:
                 nbytes=size if nbytes is None else nbytes,
                 seconds=SECONDS_PER_TASK + size / BYTES_PER_SECOND if seconds is None else seconds, **fields))
         return self.numbers[identity]
-
-    # Checks
-
-    def check_calls(self) -> None:
-        """Report every unknown operation and every call that does not fit its operation."""
-        for name, expression in self.workflow.expressions.items():
-            self._check(name, expression)
-
-    def _check(self, name: str, expression: Expression) -> None:
-        for item in walk(expression):
-            if not isinstance(item, Call):
-                continue
-            operation = self.registry.get(item.operation)
-            if operation is None:
-                self.workflow.fail_at(name, item, unknown_operation(item.operation, self.registry))
-            else:
-                self._check_arguments(name, operation, item)
-
-    def _check_arguments(self, name: str, operation: Operation, call: Call) -> None:
-        unknown = [key for key, _ in call.keywords if key not in operation.named]
-        for key in unknown:
-            hint = did_you_mean(key, operation.named) or f"; it takes {', '.join(operation.parameters) or 'none'}"
-            self.workflow.fail_at(name, call, f"{operation.name} has no argument {key!r}{hint}", key)
-        try:
-            names = operation.bind(len(call.arguments), [key for key, _ in call.keywords if key not in unknown])
-        except TypeError as error:
-            if not unknown:
-                self.workflow.fail_at(name, call, str(error))
-            return
-        for key, item in (*zip(names, call.arguments, strict=True), *call.keywords):
-            split = operation.linear and key == operation.first
-            if isinstance(item, Constant) and (split or not key):
-                self.workflow.fail_at(name, call, f"{operation.name} needs a dataset here, not {item.value!r}", key)
-            elif split and isinstance(item, Sum) and _numbers(item) and len(item.terms) - len(_numbers(item)) > 1:
-                self.workflow.fail_at(name, call, f"{operation.name} is linear and takes a sum of datasets apart, but "
-                                      f"{_numbers(item)[0].value!r} is no dataset; make the sum a step of its own", key)
-
-
-def _numbers(expression: Sum) -> list[Constant]:
-    """The terms that are plain values."""
-    return [term for term in expression.terms if isinstance(term, Constant)]
 
 
 def _split(operation: Operation, call: Call) -> Expression:

@@ -38,8 +38,9 @@ def discover(workflow: Workflow, folder: Path, rank: int) -> tuple[tuple[SourceE
     """
     entries, complaints = [], []
     marks = workflow.located.marks
+    broken = {path[1] for path in workflow.located.broken if path[:1] == ("datasets",) and path[1:]}
     for name, dataset in workflow.document.datasets.items():
-        for file in _matches(dataset, folder):
+        for file in () if name in broken else _matches(dataset, folder):
             try:
                 entries.append(_describe(name, dataset, file, rank))
             except MachineError as error:

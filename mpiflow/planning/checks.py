@@ -1,0 +1,59 @@
+"""What is wrong in a workflow beyond its text: calls that do not fit their operations, files that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mpiflow.catalog.entries import SourceEntry
+from mpiflow.errors import did_you_mean
+from mpiflow.operations.operation import Operation
+from mpiflow.operations.registry import Registry, unknown_operation
+from mpiflow.planning.sources import SourceBlock, source_blocks
+from mpiflow.workflow.expressions import Call, Constant, Sum, walk
+from mpiflow.workflow.reading import Workflow
+
+
+def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]) -> dict[str, list[SourceBlock]]:
+    """Note everything that is wrong in ``workflow``; what follows from something noted before is left out. Pure.
+
+    Returns:
+        The blocks of each dataset that is right.
+    """
+    broken = workflow.located.broken
+    complete = not any(path[:1] == ("operations",) for path in broken)      # else an unknown one may be in a bad module
+    for name, expression in workflow.expressions.items():
+        for item in walk(expression):
+            operation = registry.get(item.operation) if isinstance(item, Call) else None
+            if operation is not None:
+                _check_arguments(workflow, name, operation, item)
+            elif isinstance(item, Call) and complete:
+                workflow.fail_at(name, item, unknown_operation(item.operation, registry))
+    unusable = {path[1] for path in broken if path[:1] == ("datasets",) and path[1:]}
+    return {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
+
+
+def numbers(expression: Sum) -> list[Constant]:
+    """The terms that are plain values."""
+    return [term for term in expression.terms if isinstance(term, Constant)]
+
+
+def _check_arguments(workflow: Workflow, name: str, operation: Operation, call: Call) -> None:
+    """Note arguments that are unknown, missing, too many, given twice, or not datasets where these are needed."""
+    unknown = [key for key, _ in call.keywords if key not in operation.named]
+    for key in unknown:
+        hint = did_you_mean(key, operation.named) or f"; it takes {', '.join(operation.parameters) or 'none'}"
+        workflow.fail_at(name, call, f"{operation.name} has no argument {key!r}{hint}", key)
+    try:
+        names = operation.bind(len(call.arguments), [key for key, _ in call.keywords if key not in unknown])
+    except TypeError as error:
+        if not unknown:
+            workflow.fail_at(name, call, str(error))
+        return
+    for key, item in (*zip(names, call.arguments, strict=True), *call.keywords):
+        split = operation.linear and key == operation.first
+        if isinstance(item, Constant) and (split or not key):
+            workflow.fail_at(name, item, f"{operation.name} needs a dataset here, not {item.value!r}", key)
+        elif split and isinstance(item, Sum) and numbers(item) and len(item.terms) - len(numbers(item)) > 1:
+            number = numbers(item)[0]
+            workflow.fail_at(name, number, f"{operation.name} is linear and takes a sum of datasets apart, but "
+                             f"{number.value!r} is no dataset; make the sum a step of its own")
