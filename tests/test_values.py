@@ -50,9 +50,17 @@ def test_arrays_become_native_contiguous_and_read_only_with_the_same_elements(ar
     assert np.array_equal(value, array) and value.shape == np.shape(array)
 
 
-def test_the_array_of_the_operation_is_neither_copied_nor_locked():
+def test_the_array_of_the_operation_is_not_copied():
     array = np.zeros(3)
-    assert np.shares_memory(as_value(array), array) and array.flags.writeable
+    assert np.shares_memory(as_value(array), array)
+
+
+@pytest.mark.parametrize("part", [lambda buffer: buffer, lambda buffer: buffer[1:], lambda buffer: buffer[1:][:2]])
+def test_a_buffer_that_the_operation_has_kept_cannot_change_its_value_any_more(part):
+    buffer = np.zeros(5)
+    as_value(part(buffer))
+    with pytest.raises(ValueError, match="read-only"):
+        buffer[2] = 1
 
 
 def test_a_table_keeps_the_order_of_its_columns():

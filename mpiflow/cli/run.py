@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from mpiflow.cli.arguments import add_workflow, overrides
@@ -23,18 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(chosen: argparse.Namespace) -> int:
-    """Run the workflow and give the exit status, the same on every rank."""
+    """Run the workflow and end the process with the exit status, the same on every rank."""
     given = overrides(chosen)
     comm = join_world()
-    from mpiflow.peer import run as peer  # initialises MPI, so only now
+    from mpiflow.peer import leaving  # both need MPI, so only now
+    from mpiflow.peer import run as peer
 
+    record = chosen.record and chosen.record.absolute()     # operations may change the working directory
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going)
     try:
-        outcome = peer.run(comm, request, lambda done: report_outcome(done, comm.rank, chosen.record))
+        outcome = peer.run(comm, request, lambda done: report_outcome(done, comm.rank, record))
     except (DocumentError, LaunchError) as error:      # the same on every rank
         report_error(error, comm.rank)
-        return error.status
+        leaving.leave(comm, error.status)
     except BaseException as error:            # the other ranks would wait for this one for ever
-        peer.abort(error)
-    comm.Free()
-    return outcome.status
+        leaving.abort(error)
+    leaving.leave(comm, outcome.status)

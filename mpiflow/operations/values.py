@@ -49,7 +49,7 @@ def _as_array(result: Any) -> np.ndarray:
                              "it must return an array, a number or a dict of such")
     array = np.asarray(array, array.dtype.newbyteorder("="), order="C").view()
     owner = array
-    while isinstance(owner, np.ndarray):        # the operation may have kept the buffer: a second use must fail, not change this value
+    while isinstance(owner, np.ndarray):        # an operation that has kept its buffer must fail, not change this value
         owner.flags.writeable = False
         owner = owner.base
     return array

@@ -20,6 +20,7 @@ from mpiflow.errors import OperationError
 from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
+from mpiflow.peer.leaving import guard
 from mpiflow.peer.state import (
     Action,
     Arrived,
@@ -212,15 +213,19 @@ class Loop:
         try:
             try:
                 self._in_user_code = True
+                guard(True)
                 if self._interrupted is not None:
                     raise _Interrupted
                 value = self._executor.run(task, self._values)
             finally:
                 self._in_user_code = False
+                guard(False)
                 if os.getpid() != self._pid:    # a child that the operation forked must not go on as a second peer
                     os._exit(1)
         except _Interrupted:
             return Stopped(task)
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:          # user code may raise anything; a failure is a message
             return Raised(task, start - self._began, time.perf_counter() - start, describe_failure(error))
         seconds = time.perf_counter() - start

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import socket
 import sys
+import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,10 @@ from mpi4py import MPI
 import mpiflow
 from mpiflow.catalog.catalog import Catalog, merge_sources
 from mpiflow.catalog.entries import Complaint, Hello, SourceEntry, decode_hello, encode
-from mpiflow.errors import DocumentError, InternalError, LaunchError, MpiflowError, Problem
+from mpiflow.errors import DocumentError, LaunchError, Problem
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor
+from mpiflow.peer.leaving import abort, leave
 from mpiflow.peer.loop import Loop
 from mpiflow.peer.reading import Local, read
 from mpiflow.peer.state import PeerState
@@ -104,38 +104,26 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
     def outcome(seconds: float) -> Outcome:
         return Outcome(local.workflow, request, plan, catalog, hosts, seconds, preparation)
 
-    def leave() -> None:
+    def leave_behind() -> None:
         """End the process from the second thread: user code in the main one does not come back."""
         if loop.error is not None:
             abort(loop.error)
+        os.setpriority(os.PRIO_PROCESS, threading.main_thread().native_id, 19)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__     # the code left behind may have redirected them
-        conclude(outcome(time.perf_counter() - began - preparation))
-        sys.stdout.flush()
-        sys.stderr.flush()
         transfers.close()
-        MPI.Finalize()
-        os._exit(1)
+        done = outcome(time.perf_counter() - began - preparation)
+        conclude(done)
+        leave(comm, done.status)
 
     transfers = Transfers(comm)
     executor = Executor(local.workflow, local.registry, graph, request.results.absolute())
     named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks)
-    loop = Loop(PeerState(comm.rank, plan, catalog, request.keep_going), epochs, transfers, executor, named, leave)
+    loop = Loop(PeerState(comm.rank, plan, catalog, request.keep_going), epochs, transfers, executor, named, leave_behind)
     seconds = loop.run()
     transfers.close()
     done = outcome(seconds)
     conclude(done)
     return done
-
-
-def abort(error: BaseException) -> None:
-    """End every rank at once: this one cannot go on, and the others would wait for it."""
-    expected = isinstance(error, MpiflowError) and not isinstance(error, InternalError)
-    text = f"mpiflow: error: {error}" if expected else "".join(traceback.format_exception(error))
-    status = error.status if expected else 130 if isinstance(error, KeyboardInterrupt) else 3
-    with contextlib.suppress(OSError, ValueError, AttributeError):      # user code may have closed it
-        print(text, file=sys.__stderr__, flush=True)
-    MPI.COMM_WORLD.Abort(status)
-    os._exit(status)                # MPICH comes back from Abort
 
 
 def _hello(local: Local, request: Request, rank: int) -> Hello:
@@ -144,7 +132,13 @@ def _hello(local: Local, request: Request, rank: int) -> Hello:
         options = (local.workflow.digest, str(request.results), request.keep_going)
         digest = hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
     return Hello(rank, socket.gethostname(), mpiflow.__version__, digest, tuple(local.code),
-                 tuple(local.complaints), local.sources)
+                 tuple(map(_encodable, local.complaints)), local.sources)
+
+
+def _encodable(complaint: Complaint) -> Complaint:
+    """File names may hold bytes that are no text, and then have no wire form."""
+    file, message = (text.encode("utf-8", "backslashreplace").decode() for text in (complaint.file, complaint.message))
+    return Complaint(file, complaint.line, complaint.column, message)
 
 
 def _meet(epochs: Epochs, hello: Hello) -> list[Hello]:

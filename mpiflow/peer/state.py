@@ -296,7 +296,8 @@ class PeerState:
         strangers = [delta.rank for delta in event.deltas if delta.digest != self.catalog.digest]
         if strangers:
             raise InternalError(f"ranks disagree on plan or catalog in epoch {self.catalog.version}: rank {self.rank} has "
-                                f"digest {self.catalog.digest:016x}, ranks {strangers} have others")
+                                f"digest {self.catalog.digest:016x}, ranks {strangers} have others; does an operation declare "
+                                "nbytes or seconds by a function that does not always give the same?")
         self._in_epoch = False
         news = self.catalog.epoch(event.deltas)
         if self.catalog.quiet:

@@ -68,6 +68,9 @@ def _steps(catalog: Catalog, graph: TaskGraph) -> list[list[str]]:
         ran = [entry for entry in entries if entry.rank >= 0 and entry.state in (State.DONE, State.FAILED)]
         busy = sum(entry.seconds for entry in entries)
         rows.append([name, str(len(entries)), ranges(e.rank for e in ran) or "-", f"{busy:.3f}", _state(name, entries, catalog)])
+    for name, dataset in sorted(catalog.datasets.items()):
+        if name not in groups:                  # the same recipe under another name is computed once
+            rows.append([name, "-", ranges(catalog.holders(name)), "-", f"as {graph.tasks[dataset.tasks[0]].step}"])
     return rows
 
 

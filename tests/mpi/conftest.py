@@ -50,7 +50,7 @@ _pids = [int(part) for part in exchange(str(os.getpid()).encode())]
 def pytest_configure(config: pytest.Config) -> None:
     """Let one rank print: the reporter, made after this, takes the standard output that it finds."""
     if _comm.rank:
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = open(os.devnull, "w")      # noqa: SIM115
 
 
 @pytest.hookimpl(hookwrapper=True, trylast=True)

@@ -2,6 +2,7 @@
 
 import random
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_many_blocks_to_one_rank_are_all_received(comm, together):
 
 def peak_memory():
     """Largest resident memory of this process so far, without pages shared with others [bytes]."""
-    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) * 1024
 
 
@@ -125,7 +126,7 @@ def test_a_huge_block_arrives_whole_without_a_second_copy(comm, together):
     before = peak_memory()
     if comm.rank == source:
         transfers.send(0, destination, block)
-    arrived, sent = turn(transfers, comm.rank == destination, comm.rank == source)
+    arrived, _ = turn(transfers, comm.rank == destination, comm.rank == source)
     extra = peak_memory() - before
     right = True
     if comm.rank == destination:
