@@ -24,5 +24,5 @@ setup(
         "examples": ["MDAnalysis>=2.7", "MDAnalysisTests>=2.7", "matplotlib>=3.8"],
         "test": ["hypothesis>=6.100", "jsonschema>=4.20", "pytest>=8.0", "ruff>=0.6"],
     },
-    entry_points={"console_scripts": ["mpiflow = mpiflow.__main__:main"]},
+    entry_points={"console_scripts": ["mpiflow = mpiflow.__main__:command"]},
 )

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from launching import mpiflow, started
+from launching import launch, mpiflow, started
 
 OPS = """
 import hashlib, os, resource, time
@@ -20,6 +20,17 @@ from mpiflow import operation
 def bad(x, after=0.0):
     time.sleep(after)
     raise ValueError("no good")
+
+@operation
+def c_exit(x):
+    import ctypes
+    ctypes.CDLL(None).exit(0)
+
+@operation
+def forked(x):
+    if os.fork() == 0:
+        raise SystemExit(0)
+    return x
 
 @operation
 def leave(x):
@@ -81,7 +92,7 @@ steps:
   wrong: $wrong(x)
   after: sum(wrong)
   meanwhile: $meanwhile
-  more: sleep(z, 10)
+  more: sleep(z, 3)
 results: {after: after.h5}
 """
 
@@ -119,6 +130,30 @@ def test_an_operation_may_do_anything_wrong(folder, wrong, message):
     ended = mpiflow(4, write(folder, FAILING), "--set", f"wrong={wrong}", timeout=60)
     assert ended.status == 1
     assert message in ended.err and ended.err.count("mpiflow: error:") == 1
+
+
+def test_an_operation_that_ends_the_process_does_not_end_the_job_as_a_success(folder):
+    ended = mpiflow(2, write(folder, FAILING), "--set", "wrong=c_exit", timeout=60)
+    assert ended.status != 0
+    assert "an operation ended the process" in ended.err
+
+
+def test_a_child_that_an_operation_forked_does_not_go_on_as_a_second_rank(folder):
+    ended = mpiflow(2, write(folder, FAILING), "--set", "wrong=forked", "--set", "meanwhile=sum(y)", timeout=60)
+    assert (ended.status, ended.err) == (0, "")
+
+
+def test_a_result_is_a_success_whether_anybody_reads_the_summary_or_not(folder):
+    write(folder, LONG.replace('sleep(x, 20, mark="MARK")', "sum(x)"))
+    run = f"{sys.executable} -m mpiflow workflow.yaml"
+    assert launch(["bash", "-c", f"{run} >&-; echo $?; {run} > /dev/full; echo $?"], cwd=folder).out == "0\n0\n"
+
+
+def test_every_rank_ends_with_the_status_of_the_failure(folder):
+    write(folder, FAILING)
+    script = f"{sys.executable} -m mpiflow workflow.yaml --set 'meanwhile=sleep(y, 10)'; echo status $?"
+    ended = launch(["mpirun", "-n", "8", "bash", "-c", script], cwd=folder, timeout=60)
+    assert ended.out.count("status 1") == 8
 
 
 def test_keep_going_finishes_what_does_not_depend_on_the_failure(folder):

@@ -11,6 +11,7 @@ from typing import NoReturn
 import mpiflow
 from mpiflow.cli import check, run, schema
 from mpiflow.errors import LaunchError, MpiflowError, did_you_mean
+from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
 
@@ -42,6 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MpiflowError as error:
         report_error(error, rank)
         return error.status
+
+
+def command() -> NoReturn:
+    """Run the command line of this process, and end it together with those of the other ranks."""
+    leaving.watch_exit()
+    leaving.leave(main())
 
 
 def _parse(arguments: list[str], rank: int) -> argparse.Namespace | None:

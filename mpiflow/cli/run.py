@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mpiflow.cli.arguments import add_workflow, overrides
 from mpiflow.errors import DocumentError, LaunchError
+from mpiflow.peer import leaving
 from mpiflow.peer.launch import join_world
 from mpiflow.report.console import report_error, report_outcome
 
@@ -22,11 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(chosen: argparse.Namespace) -> int:
-    """Run the workflow and end the process with the exit status, the same on every rank."""
+    """Run the workflow and give the exit status, the same on every rank."""
     given = overrides(chosen)
     comm = join_world()
-    from mpiflow.peer import leaving  # both need MPI, so only now
-    from mpiflow.peer import run as peer
+    from mpiflow.peer import run as peer  # needs MPI, so only now
 
     record = chosen.record and chosen.record.absolute()     # operations may change the working directory
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going)
@@ -34,7 +34,8 @@ def execute(chosen: argparse.Namespace) -> int:
         outcome = peer.run(comm, request, lambda done: report_outcome(done, comm.rank, record))
     except (DocumentError, LaunchError) as error:      # the same on every rank
         report_error(error, comm.rank)
-        leaving.leave(comm, error.status)
+        return error.status
     except BaseException as error:            # the other ranks would wait for this one for ever
         leaving.abort(error)
-    leaving.leave(comm, outcome.status)
+    comm.Free()
+    return outcome.status

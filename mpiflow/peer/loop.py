@@ -20,7 +20,6 @@ from mpiflow.errors import OperationError
 from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
-from mpiflow.peer.leaving import guard
 from mpiflow.peer.state import (
     Action,
     Arrived,
@@ -41,12 +40,12 @@ from mpiflow.peer.state import (
 )
 from mpiflow.peer.transfers import Transfers
 
-BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
+BUSY_PERIOD = 0.2       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
 PATIENCE = 8.0          # seconds that other ranks have to hear of a failure
 GRACE = 2.0             # seconds that an interrupted operation has to come back
 _SPINS = 100
-_NAPS = (20e-6, 5e-3)   # seconds: an idle rank sleeps from the first, growing, to the second
+_NAPS = (20e-6, 1e-2)   # seconds: an idle rank sleeps from the first, growing, to the second
 _TICK = 2e-3            # seconds: how often the second thread looks while a task runs
 _SWITCH = 5e-4          # seconds: how long Python code may keep the second thread waiting at each of its MPI calls
 _SIGNAL = signal.SIGRTMIN + 5
@@ -213,13 +212,11 @@ class Loop:
         try:
             try:
                 self._in_user_code = True
-                guard(True)
                 if self._interrupted is not None:
                     raise _Interrupted
                 value = self._executor.run(task, self._values)
             finally:
                 self._in_user_code = False
-                guard(False)
                 if os.getpid() != self._pid:    # a child that the operation forked must not go on as a second peer
                     os._exit(1)
         except _Interrupted:

@@ -113,7 +113,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
         transfers.close()
         done = outcome(time.perf_counter() - began - preparation)
         conclude(done)
-        leave(comm, done.status)
+        leave(done.status)
 
     transfers = Transfers(comm)
     executor = Executor(local.workflow, local.registry, graph, request.results.absolute())

@@ -212,7 +212,7 @@ def test_a_file_that_no_rank_sees_is_one_problem_on_all(comm, together, shared_t
     file = write(shared_tmp, comm, together, FILES)
     error = run_here(comm, Request(file, {}, shared_tmp))
     assert together(error) == [error] * comm.size
-    assert "workflow.yaml:6:18: no rank sees a file that matches 'part-*.npy'" in error
+    assert "workflow.yaml:6:17: no rank sees a file that matches 'part-*.npy'" in error
     assert "workflow.yaml:7:18: no rank sees the file 'shared.h5'" in error
 
 
