@@ -221,23 +221,20 @@ def folders(tmp_path_factory):
 
 # Starting one process, or eight, for each kind would take minutes. These run the command line for one kind after the other.
 DRIVER = """
-import json, os, runpy, sys, tempfile
+import json, os, sys, tempfile
+from mpiflow.cli.main import main
 from mpiflow.peer.launch import launched_rank
 
 ended = []
 kinds, where, verb = json.load(open("kinds.json")), os.getcwd(), sys.argv[1:]
 for folder, arguments in kinds:
     os.chdir(folder)
-    sys.argv = ["mpiflow", *verb, "workflow.yaml", *arguments]
     with tempfile.TemporaryFile("w+") as caught:
         before = [os.dup(1), os.dup(2)]
         os.dup2(caught.fileno(), 1)
         os.dup2(caught.fileno(), 2)
         try:
-            runpy.run_module("mpiflow", run_name="__main__", alter_sys=True)
-            status = None
-        except SystemExit as error:
-            status = error.code
+            status = main([*verb, "workflow.yaml", *arguments])
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

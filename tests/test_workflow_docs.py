@@ -65,15 +65,12 @@ def code(text):
 
 # One process runs all, as a user would run each.
 DRIVER = """
-import os, runpy, sys
+import os
+from mpiflow.cli.main import main
 
 for folder in sorted(folder for folder in os.listdir() if folder.isdigit()):
     os.chdir(folder)
-    sys.argv = ["mpiflow", "workflow.yaml"]
-    try:
-        runpy.run_module("mpiflow", run_name="__main__", alter_sys=True)
-    except SystemExit as error:
-        print(folder, error.code)
+    print(folder, main(["workflow.yaml"]))
     os.chdir("..")
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return chosen.verb.execute(chosen) if chosen else 0
     except MpiflowError as error:
         report_error(error, rank)
+        if rank:
+            time.sleep(1)       # a launcher may end all ranks as soon as one has ended, and one must speak first
         return error.status
 
 
