@@ -54,6 +54,10 @@ def test_blocks_differ_by_one_row_at_most_and_are_never_empty_if_there_are_rows(
     assert len(lengths) == max(min(num_rows, num_blocks), 1) and max(lengths) - min(lengths) <= 1
 
 
+def test_chosen_rows_may_end_where_the_file_does():
+    assert rows(blocks_of(entry(shape=(10,)), file="/x.h5", path="x", rows=[5, 10])) == [(5, 10)]
+
+
 @law
 @given(st.integers(0, 20), st.integers(1, 20), st.integers(1, 9))
 def test_blocks_of_chosen_rows_cover_those(first, num, num_blocks):
@@ -109,12 +113,12 @@ def test_files_may_differ_in_byte_order():
     assert len(blocks_of(entry("/a.h5"), entry("/b.h5", dtype=">f8"), file="/*.h5", path="x")) == 2
 
 
-@pytest.mark.parametrize(("one", "other"), [("nm", "nm"), ("Angstrom", "angstrom"), ("nm", None), ("", "nm")])
+@pytest.mark.parametrize(("one", "other"), [("nm", "nm"), ("Angstrom", "angstrom"), ("Pixel", "pixel"), ("nm", None), ("", "nm")])
 def test_units_that_agree_or_are_given_once_are_right(one, other):
     assert blocks_of(entry(unit=one), file="/x.h5", path="x", **({"unit": other} if other else {}))
 
 
-@pytest.mark.parametrize(("one", "other"), [("nm", "pm"), ("mPa", "MPa"), ("MHz", "mHz")])
+@pytest.mark.parametrize(("one", "other"), [("nm", "pm"), ("mPa", "MPa"), ("mmol", "Mmol"), ("mPa*s", "MPa*s")])
 def test_units_that_differ_are_refused(one, other):
     assert refused(entry(unit=one), unit=other) == f"the document says {other}, /x.h5 says {one}"
 

@@ -14,7 +14,7 @@ from mpiflow.errors import MachineError
 from mpiflow.planning.sources import source_blocks
 from mpiflow.planning.tasks import Block
 from mpiflow.storage.sources import discover, load
-from mpiflow.workflow.reading import read_workflow
+from mpiflow.workflow.reading import draft_workflow, read_workflow
 
 law = settings(derandomize=True, deadline=None)
 ROWS = np.arange(60, dtype=np.float64).reshape(10, 3, 2)
@@ -198,6 +198,23 @@ def test_a_file_that_is_not_there_is_not_seen_which_other_ranks_may(tmp_path, fi
 
 def test_generated_datasets_have_no_files(tmp_path):
     assert seen(tmp_path, arange={"stop": 3}) == ()
+
+
+def test_a_block_of_a_generated_dataset_is_made(tmp_path):
+    assert [part.tolist() for part in rows(tmp_path, arange={"stop": 5}, blocks=2)] == [[0, 1], [2, 3, 4]]
+
+
+def test_files_of_a_dataset_that_is_wrong_in_the_document_are_not_looked_at(tmp_path):
+    (tmp_path / "x.npy").touch()
+    workflow = draft_workflow("mpiflow: 1\nname: t\ndatasets: {d: {file: x.npy, path: x}}\nsteps: {s: sum(d)}\n", "w.yaml")
+    assert discover(workflow, tmp_path, 0) == ((), ())
+
+
+def test_some_arrays_of_a_file_are_named_if_the_right_one_is_not_there(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for number in range(20):
+            file[f"g/{number:02}"] = number
+    assert complaint(tmp_path, file="x.h5", path="x").message.endswith("/g/05, /g/06, /g/07")
 
 
 # What is refused

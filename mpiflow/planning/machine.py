@@ -33,8 +33,6 @@ class Machine:
 
     def mean_seconds(self, nbytes: int) -> float:
         """Give the time [s] for ``nbytes`` [bytes] between two ranks chosen at random."""
-        if self.size == 1:
-            return 0.0
         apart = len(set(self.nodes)) > 1
         return (self.latency[apart] + nbytes / self.bandwidth[apart]) * (1 - 1 / self.size)
 
