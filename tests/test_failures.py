@@ -112,7 +112,7 @@ def write(folder: Path, text: str) -> Path:
     "sum(y)", "sleep(y, 10)", "compute(y, 10)", "swallow(y, 10)", "stubborn(y, 14)"])
 def test_an_operation_that_raises_ends_all_ranks_in_time_with_one_report(folder, meanwhile):
     file = write(folder, FAILING.replace("sleep(y, 10)", meanwhile))
-    ended = mpiflow(8, file, "--record", folder / "run.json", timeout=60)
+    ended = mpiflow(8, file, "--record", folder / "run.json", cwd=folder, timeout=60)
     record = json.loads((folder / "run.json").read_text())
     assert ended.status == 1
     assert ended.err.count("mpiflow: error:") == 1 and ended.err.count("Traceback") == 1
@@ -127,19 +127,19 @@ def test_an_operation_that_raises_ends_all_ranks_in_time_with_one_report(folder,
 @pytest.mark.parametrize(("wrong", "message"), [
     ("leave", "SystemExit: gone"), ("nothing", "returned None; it must return an array")])
 def test_an_operation_may_do_anything_wrong(folder, wrong, message):
-    ended = mpiflow(4, write(folder, FAILING), "--set", f"wrong={wrong}", timeout=60)
+    ended = mpiflow(4, write(folder, FAILING), "--set", f"wrong={wrong}", cwd=folder, timeout=60)
     assert ended.status == 1
     assert message in ended.err and ended.err.count("mpiflow: error:") == 1
 
 
 def test_an_operation_that_ends_the_process_does_not_end_the_job_as_a_success(folder):
-    ended = mpiflow(2, write(folder, FAILING), "--set", "wrong=c_exit", timeout=60)
+    ended = mpiflow(2, write(folder, FAILING), "--set", "wrong=c_exit", cwd=folder, timeout=60)
     assert ended.status != 0
     assert "an operation ended the process" in ended.err
 
 
 def test_a_child_that_an_operation_forked_does_not_go_on_as_a_second_rank(folder):
-    ended = mpiflow(2, write(folder, FAILING), "--set", "wrong=forked", "--set", "meanwhile=sum(y)", timeout=60)
+    ended = mpiflow(2, write(folder, FAILING), "--set", "wrong=forked", "--set", "meanwhile=sum(y)", cwd=folder, timeout=60)
     assert (ended.status, ended.err) == (0, "")
 
 
@@ -270,7 +270,7 @@ def test_only_one_of_several_lost_ranks_speaks(folder):
 def test_a_result_that_cannot_be_written_is_a_failed_step(folder):
     text = LONG.replace('sleep(x, 20, mark="MARK")', "sum(x)").replace("slow.npy", "there/slow.npy")
     (folder / "there").write_text("a file where a directory must be")
-    ended = mpiflow(2, write(folder, text), "--results", folder, timeout=60)
+    ended = mpiflow(2, write(folder, text), "--results", folder, cwd=folder, timeout=60)
     assert ended.status == 1
     assert "step 'there/slow.npy' failed" in ended.err and "cannot write" in ended.err
     assert (folder / "there").read_text() == "a file where a directory must be"

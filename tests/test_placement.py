@@ -198,6 +198,7 @@ def test_moving_costs_nothing_on_a_rank_and_more_between_nodes_than_within():
     assert machine.seconds(MB, 1, 1) == 0 < machine.seconds(MB, 0, 1) < machine.seconds(MB, 0, 2)
 
 
-@pytest.mark.parametrize(("nodes", "seconds"), [((0,), 0), ((0, 0, 0, 0), 3 / 4 * (1 + 1e6 / 10)), ((0, 1), 1 / 2 * (2 + 1e6 / 5))])
+@pytest.mark.parametrize(("nodes", "seconds"), [
+    ((0,), 0), ((0, 0, 0, 0), 3 / 4 * (1 + 1e6 / 10)), ((0, 1), 1 / 2 * (2 + 1e6 / 5))])
 def test_the_mean_cost_is_that_of_the_slowest_link_unless_a_rank_moves_to_itself(nodes, seconds):
     assert Machine(nodes, latency=(1, 2), bandwidth=(10, 5)).mean_seconds(MB) == pytest.approx(seconds)
