@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -42,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = _parse(list(sys.argv[1:] if arguments is None else arguments), rank)
         return chosen.verb.execute(chosen) if chosen else 0
     except MpiflowError as error:
-        report_error(error, rank)
-        if rank:
-            time.sleep(1)       # a launcher may end all ranks as soon as one has ended, and one must speak first
+        report_error(error, rank, patience=1.0)
         return error.status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -31,10 +32,15 @@ def report_outcome(outcome: Outcome, rank: int, record_file: Path | None) -> Non
             print(f"mpiflow: warning: cannot write the record {record_file}: {error.strerror}", file=sys.stderr, flush=True)
 
 
-def report_error(error: MpiflowError, rank: int) -> None:
-    """Print what kept a run from starting to standard error, on one rank."""
+def report_error(error: MpiflowError, rank: int, patience: float = 0.0) -> None:
+    """Print what kept a run from starting to standard error, on one rank.
+
+    The others wait ``patience`` [s]: where ranks do not end together, the launcher may end all as soon as one has ended.
+    """
     if rank == 0:
         _print(f"mpiflow: error: {error}", sys.stderr)
+    else:
+        time.sleep(patience)
 
 
 def say(text: str, rank: int = 0) -> None:
