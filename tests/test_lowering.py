@@ -241,6 +241,11 @@ def test_concatenated_datasets_are_aligned_by_all_their_rows():
     assert written(graph, "d")[2] == "multiply(B[0:3], negative(B[0:3]))"
 
 
+def test_a_dataset_in_one_block_is_cut_to_the_rows_of_concatenated_blocks():
+    sources = {"A": random_rows(6, 2), "B": random_rows(3, 1, seed=1), "W": random_rows(9, 1, seed=2)}
+    assert [text.partition("|")[2] for text in written(graph_of("concatenate(A, B) * W", **sources))] == ["0:3)", "3:6)", "6:9)"]
+
+
 def test_a_column_is_taken_from_each_block():
     graph = graph_of("both(A).plus", A=random_rows(6, 2))
     assert written(graph) == ["column(both(A[0:3]), name='plus')", "column(both(A[3:6]), name='plus')"]
@@ -326,6 +331,19 @@ def test_declared_sizes_and_times_are_taken():
 
     graph = graph_of("sized(A)", REGISTRY | {"sized": sized})
     assert (graph.tasks[-1].nbytes, graph.tasks[-1].seconds) == (100, 6 * 2 * 8 / 2)
+
+
+@pytest.mark.parametrize(("step", "nbytes"), [
+    ("h(A)", 96), ("h(A, D)", 96), ("h(D, A)", 480), ("f(A)", 96), ("A * D", 480), ("D * A", 480), ("1 + 2", 8), ("sum(A)", 96),
+    ("count(A)", 8), ("both(A).plus", 48)])
+def test_what_declares_no_size_is_as_large_as_its_first_argument_or_as_its_largest_if_elementwise(step, nbytes):
+    graph = graph_of(step, **ABC, D=random_rows(6, columns=10))
+    assert graph.tasks[graph.datasets["s"].tasks[0]].nbytes == nbytes
+
+
+def test_what_declares_no_time_takes_as_long_as_all_its_bytes_need():
+    one, other = (graph_of("h(A, B)", A=random_rows(num), B=random_rows(num, seed=1)).tasks[-1].seconds for num in (10**6, 2 * 10**6))
+    assert other == pytest.approx(2 * one, rel=0.01)
 
 
 def test_a_negative_estimate_is_zero():

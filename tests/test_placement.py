@@ -138,6 +138,12 @@ def test_the_smaller_partial_result_travels_to_the_larger(larger):
     assert placed(tasks, 4).ranks[2] == (1, 2)[larger]
 
 
+def test_the_larger_partial_result_stays_even_if_its_rank_is_busy():
+    busy, tail = task(2, 0, seconds=3.0, ranks=(1,)), task(4, 3, seconds=1.0)
+    tasks = [load(0, 1, 10 * MB), load(1, 2, MB), busy, task(3, 0, 1, kind=Kind.COMBINE), tail]
+    assert placed(tasks, 4).ranks[3] == 1
+
+
 def test_partial_results_of_one_size_are_combined_on_one_of_their_ranks():
     tasks = [load(0, 3, 800), load(1, 2, 800), task(2, 0, 1, kind=Kind.COMBINE)]
     assert placed(tasks, 4).ranks[2] in (2, 3)
