@@ -77,11 +77,11 @@ def test_failures_end_every_interleaving_alike_on_all_ranks(seed, keep_going):
     failed = set(catalogs[0].failed)
     assert failed and failed <= broken
     assert all(not values for values in network.values), "every block is freed in the end"
-    doomed = plan.graph.descendants(failed, plan.consumers)
+    doomed = plan.graph.descendants(failed)
     assert all(states[task] is State.CANCELLED for task in doomed)
     if keep_going:
-        lost = plan.graph.descendants(broken, plan.consumers) | broken
-        assert failed == {task for task in broken if not plan.graph.descendants(broken, plan.consumers) & {task}}
+        lost = plan.graph.descendants(broken) | broken
+        assert failed == {task for task in broken if not plan.graph.descendants(broken) & {task}}
         assert all(states[task] is State.DONE for task in range(len(states)) if task not in lost)
     assert all(entry.error for entry in catalogs[0].tasks if entry.state is State.FAILED)
 

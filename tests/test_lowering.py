@@ -342,7 +342,8 @@ def test_what_declares_no_size_is_as_large_as_its_first_argument_or_as_its_large
 
 
 def test_what_declares_no_time_takes_as_long_as_all_its_bytes_need():
-    one, other = (graph_of("h(A, B)", A=random_rows(num), B=random_rows(num, seed=1)).tasks[-1].seconds for num in (10**6, 2 * 10**6))
+    sizes = (10**6, 2 * 10**6)
+    one, other = (graph_of("h(A, B)", A=random_rows(num), B=random_rows(num, seed=1)).tasks[-1].seconds for num in sizes)
     assert other == pytest.approx(2 * one, rel=0.01)
 
 

@@ -135,12 +135,12 @@ class PeerState:
         self._position = {task: place for place, task in enumerate(plan.order)}
         self._states = {task: State.PLANNED for task in plan.order if plan.ranks[task] == rank}
         self._num_open = len(self._states)
-        self._needs = {task: plan.graph.tasks[task].needs for task in self._states}
+        self._needs = {task: plan.graph.needs[task] for task in self._states}
         self._missing = {task: len(needs) for task, needs in self._needs.items()}
         self._held: set[int] = set()
         self._users: dict[int, int] = {}                    # block: local tasks and sends that still need it
         self._here = {
-            block: [task for task in plan.consumers[block] if task in self._states]
+            block: [task for task in plan.graph.consumers[block] if task in self._states]
             for block in {need for needs in self._needs.values() for need in needs} | set(self._states)}
         self._ready = [(self._position[task], task) for task, num in self._missing.items() if not num]
         heapq.heapify(self._ready)
@@ -309,7 +309,7 @@ class PeerState:
     def _cancel(self, lost: set[int]) -> list[Action]:
         """Give up what cannot or shall not run any more, now that everyone knows of the failure."""
         if self.keep_going:
-            doomed = self.plan.graph.descendants(lost, self.plan.consumers)
+            doomed = self.plan.graph.descendants(lost)
         else:
             self._stopping = True
             doomed = set(self._states)

@@ -30,18 +30,18 @@ WEIGHTS = (1.0, 10.0, 1e6)      # from "a transfer costs twice its time" to "byt
 SLACK = 1.03
 
 
-def place(graph: TaskGraph, consumers: list[list[int]], machine: Machine) -> Placement:
+def place(graph: TaskGraph, machine: Machine) -> Placement:
     """Place with several weights of moving against waiting; of those that end about as early, take what moves least.
 
     Pure. Earliest finish alone is greedy: it moves a block to a rank that is idle now, and finds too late that the
     rank which had it would have been idle soon.
     """
-    found = [place_weighted(graph, consumers, machine, weight) for weight in (WEIGHTS if machine.size > 1 else WEIGHTS[:1])]
+    found = [place_weighted(graph, machine, weight) for weight in (WEIGHTS if machine.size > 1 else WEIGHTS[:1])]
     best = min(placement.seconds for placement in found)
     return min((p for p in found if p.seconds <= SLACK * best), key=lambda p: (p.nbytes, p.seconds))
 
 
-def place_weighted(graph: TaskGraph, consumers: list[list[int]], machine: Machine, weight: float) -> Placement:
+def place_weighted(graph: TaskGraph, machine: Machine, weight: float) -> Placement:
     """Give each task the rank on which it can end first, where moving counts ``weight`` times more than waiting.
 
     Looked at are the ranks that hold inputs of the task and the least loaded rank, or those that the task is
@@ -50,22 +50,21 @@ def place_weighted(graph: TaskGraph, consumers: list[list[int]], machine: Machin
 
     Args:
         graph: Tasks with expected sizes [bytes] and run times [s].
-        consumers: Tasks that need each task.
         machine: Ranks and links.
         weight: What a second of link time costs beyond the delay that it causes [s].
 
     Source: Topcuoglu, Hariri, Wu 2002 (HEFT), without insertion.
     """
-    return _Placing(graph, consumers, machine, weight).run()
+    return _Placing(graph, machine, weight).run()
 
 
 class _Placing:
     """A placement in the making: when each rank is free, and when each block can be where."""
 
-    def __init__(self, graph: TaskGraph, consumers: list[list[int]], machine: Machine, weight: float) -> None:
+    def __init__(self, graph: TaskGraph, machine: Machine, weight: float) -> None:
         self.tasks = graph.tasks
-        self.needs = [task.needs for task in graph.tasks]
-        self.consumers = consumers
+        self.needs = graph.needs
+        self.consumers = graph.consumers
         self.machine = machine
         self.weight = weight
         self.nbytes = 0

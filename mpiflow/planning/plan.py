@@ -18,7 +18,6 @@ class Plan:
         graph: The tasks.
         ranks: Rank of each task.
         order: Tasks in order of expected start.
-        consumers: Tasks that need each task's block.
         destinations: Ranks, other than its own, that each task's block is sent to, ascending: each once.
         seconds: Expected makespan [s].
         nbytes: Expected bytes moved between ranks.
@@ -28,7 +27,6 @@ class Plan:
     graph: TaskGraph
     ranks: tuple[int, ...]
     order: tuple[int, ...]
-    consumers: list[list[int]] = field(repr=False)
     destinations: tuple[tuple[int, ...], ...] = field(repr=False)
     seconds: float
     nbytes: int
@@ -37,15 +35,14 @@ class Plan:
 
 def make_plan(graph: TaskGraph, machine: Machine) -> Plan:
     """Plan ``graph`` on ``machine``. Pure: equal arguments give equal plans, on every rank."""
-    consumers = graph.consumers()
-    placement = place(graph, consumers, machine)
+    placement = place(graph, machine)
     ranks = placement.ranks
     order = tuple(sorted(range(len(ranks)), key=lambda number: (placement.starts[number], number)))
     destinations = tuple(
         tuple(sorted({ranks[consumer] for consumer in following} - {ranks[number]}))
-        for number, following in enumerate(consumers))
+        for number, following in enumerate(graph.consumers))
     digest = _digest(graph, machine, ranks, order)
-    return Plan(graph, ranks, order, consumers, destinations, placement.seconds, placement.nbytes, digest)
+    return Plan(graph, ranks, order, destinations, placement.seconds, placement.nbytes, digest)
 
 
 def _digest(graph: TaskGraph, machine: Machine, ranks: tuple[int, ...], order: tuple[int, ...]) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from mpiflow.catalog.catalog import DatasetEntry
 
@@ -24,8 +26,7 @@ class Kind(StrEnum):
     WRITE = "write"         # write results to a file
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True):
     """What a task gets as one argument.
 
     Attributes:
@@ -40,8 +41,7 @@ class Input:
     cut: tuple[int, int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """The part of a source that a LOAD task brings in: rows ``start`` to ``stop`` of a file or of a generator.
 
     ``stamp`` is the file's size, time of modification and inode, by which a change is noticed.
@@ -54,8 +54,7 @@ class Block:
     stamp: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """One operation on given blocks; makes exactly one block.
 
     Attributes:
@@ -87,10 +86,13 @@ class Task:
     @property
     def needs(self) -> tuple[int, ...]:
         """The tasks whose blocks it reads, each once, ascending."""
-        return tuple(sorted({task for item in self.inputs for task in item.tasks}))
+        inputs = self.inputs
+        if len(inputs) == 1 and len(inputs[0].tasks) == 1:
+            return inputs[0].tasks
+        return tuple(sorted({task for item in inputs for task in item.tasks}))
 
 
-@dataclass(slots=True)
+@dataclass
 class TaskGraph:
     """Tasks in an order in which each comes after those that it needs.
 
@@ -102,20 +104,26 @@ class TaskGraph:
     tasks: list[Task] = field(default_factory=list)
     datasets: dict[str, DatasetEntry] = field(default_factory=dict)
 
+    @cached_property
+    def needs(self) -> list[tuple[int, ...]]:
+        """For each task, the tasks whose blocks it reads; kept, so no task may be added afterwards."""
+        return [task.needs for task in self.tasks]
+
+    @cached_property
     def consumers(self) -> list[list[int]]:
-        """Give, for each task, the tasks that need its block, ascending."""
+        """For each task, the tasks that need its block, ascending; kept likewise."""
         consumers: list[list[int]] = [[] for _ in self.tasks]
-        for number, task in enumerate(self.tasks):
-            for needed in task.needs:
+        for number, needs in enumerate(self.needs):
+            for needed in needs:
                 consumers[needed].append(number)
         return consumers
 
-    def descendants(self, origins: set[int], consumers: list[list[int]]) -> set[int]:
+    def descendants(self, origins: set[int]) -> set[int]:
         """Give every task that needs, directly or not, one of ``origins``."""
         found: set[int] = set()
         stack = sorted(origins)
         while stack:
-            for task in consumers[stack.pop()]:
+            for task in self.consumers[stack.pop()]:
                 if task not in found:
                     found.add(task)
                     stack.append(task)
