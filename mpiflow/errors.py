@@ -43,6 +43,12 @@ class LaunchError(MpiflowError):
     status = 2
 
 
+class PlanningError(MpiflowError):
+    """The workflow cannot run on this machine as it is: a task needs more memory than any rank may use."""
+
+    status = 2
+
+
 class OperationError(MpiflowError):
     """An operation broke its contract: a result that is no array, a dtype other than declared."""
 

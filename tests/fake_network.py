@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta, decode_delta, encode
 from mpiflow.peer.state import (
@@ -32,7 +34,16 @@ from mpiflow.peer.state import (
     Sent,
     Stopped,
 )
+from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan
+
+
+class Drifting(PeerState):
+    """Finds a new plan worth its cost whenever the catalog's digest says so: at chance, and alike on all ranks."""
+
+    def _drifted(self, news: Any) -> bool:
+        super()._drifted(news)
+        return self._learning is not None and self.catalog.digest % 3 == 0
 
 
 @dataclass
@@ -44,17 +55,17 @@ class FakeNetwork:
     """
 
     plan: Plan
-    size: int
+    machine: Machine
     seed: int
     compute: Callable[[int, dict[int, Any]], Any]
     keep_going: bool = False
+    drift: bool = False         # ranks often drift from the plan
     log: list[tuple[int, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
-        self.peers = [
-            PeerState(rank, self.plan, Catalog(len(self.plan.graph.tasks), self.size, self.plan.digest), self.keep_going)
-            for rank in range(self.size)]
+        self.size = self.machine.size
+        self.peers = [self._peer(rank) for rank in range(self.size)]
         self.values: list[dict[int, Any]] = [{} for _ in range(self.size)]
         self.produced: dict[int, Any] = {}
         self.ran: list[int] = []
@@ -68,6 +79,10 @@ class FakeNetwork:
         self.history: list[list[Delta]] = []
         self.digests: dict[int, set[int]] = {}
         self.speed = [self.chance.choice([1, 1, 5, 25]) for _ in range(self.size)]    # some ranks are slow
+
+    def _peer(self, rank: int) -> PeerState:
+        catalog = Catalog(len(self.plan.graph.tasks), self.size, self.plan.digest)
+        return (Drifting if self.drift else PeerState)(rank, self.plan, catalog, self.machine, keep_going=self.keep_going)
 
     def run(self, max_steps: int = 200_000) -> None:
         """Let chance choose what happens next until every rank has ended."""
@@ -120,6 +135,8 @@ class FakeNetwork:
                     del self.values[rank][task]
                 case Exchange(delta=delta):
                     assert not self.posted[rank]
+                    if self.drift and rank in self.running:
+                        delta = msgspec.structs.replace(delta, elapsed=self.chance.random())
                     self.posted[rank].append(encode(delta))
                     if all(self.posted):
                         self.history.append([decode_delta(queue.popleft()) for queue in self.posted])
@@ -146,7 +163,7 @@ class FakeNetwork:
             self._handle(rank, Raised(task, 0.0, 0.0, str(error)))
             return
         self.values[rank][task] = self.produced[task] = value
-        self._handle(rank, Finished(task, 0.0, 0.0, 8))
+        self._handle(rank, Finished(task, 0.0, self.chance.choice([1e-4, 1e-2, 1.0]) if self.drift else 0.0, 8))
 
     def _deliver(self, source: int, rank: int) -> None:
         task = self.links[source, rank].popleft()

@@ -294,9 +294,3 @@ def test_a_column_that_is_not_there_is_named(table, message):
 
 def test_a_column_is_expected_to_be_half_of_its_table():
     assert BUILTIN["column"].nbytes(1000) == 500
-
-
-@pytest.mark.parametrize("name", sorted(BUILTIN))
-def test_what_is_declared_of_sizes_is_a_size(name):
-    declared = BUILTIN[name].nbytes
-    assert declared is None or (declared(1000) if callable(declared) else declared) >= 0

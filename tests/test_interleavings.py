@@ -26,7 +26,12 @@ def random_plan(seed, size):
         tasks.append(Task(
             recipe_id(number), Kind.APPLY, f"step{number}", "f", tuple(Input("", (need,)) for need in needs),
             ranks=pinned, nbytes=chance.choice([8, 10**6]), seconds=chance.choice([1e-4, 1e-2])))
-    return make_plan(TaskGraph(tasks), Machine((0,) * size))
+    return make_plan(TaskGraph(tasks), machine_of_size(size))
+
+
+def machine_of_size(size):
+    """Ranks on two nodes."""
+    return Machine(tuple(rank // 3 % 2 for rank in range(size)))
 
 
 def number_of(task, values):
@@ -45,7 +50,7 @@ def expected(plan):
 def test_every_interleaving_computes_every_task_once(seed):
     size = 1 + seed % 8
     plan = random_plan(seed, size)
-    network = FakeNetwork(plan, size, seed, number_of)
+    network = FakeNetwork(plan, machine_of_size(size), seed, number_of)
     network.run()
     assert network.produced == expected(plan)
     assert sorted(network.ran) == list(range(len(plan.graph.tasks)))
@@ -57,9 +62,36 @@ def test_every_interleaving_computes_every_task_once(seed):
     assert len({(peer.catalog.version, peer.catalog.digest) for peer in network.peers}) == 1
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_new_plans_neither_lose_nor_repeat_a_task(seed):
+    size = 2 + seed % 7
+    plan = random_plan(seed, size)
+    network = FakeNetwork(plan, machine_of_size(size), seed, number_of, drift=True)
+    network.run()
+    assert network.produced == expected(plan)
+    assert sorted(network.ran) == list(range(len(plan.graph.tasks)))
+    assert all(not values for values in network.values), "every block is freed in the end"
+    assert len({(peer.catalog.digest, peer.num_plans, peer.plan.digest) for peer in network.peers}) == 1
+    for peer in network.peers:
+        assert [entry.rank for entry in peer.catalog.tasks] == list(peer.plan.ranks)
+
+
+def test_some_of_these_runs_had_several_new_plans_that_moved_tasks():
+    plans, moved = [], 0
+    for seed in range(40):
+        size = 2 + seed % 7
+        plan = random_plan(seed, size)
+        network = FakeNetwork(plan, machine_of_size(size), seed, number_of, drift=True)
+        network.run()
+        plans.append(network.peers[0].num_plans)
+        moved += network.peers[0].plan.ranks != plan.ranks
+    assert max(plans) > 3 and moved > 10
+
+
+@pytest.mark.parametrize("drift", [False, True])
 @pytest.mark.parametrize("keep_going", [False, True])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_failures_end_every_interleaving_alike_on_all_ranks(seed, keep_going):
+def test_failures_end_every_interleaving_alike_on_all_ranks(seed, keep_going, drift):
     size = 1 + seed % 8
     plan = random_plan(seed, size)
     broken = set(random.Random(seed).sample(range(len(plan.graph.tasks)), 1 + seed % min(3, len(plan.graph.tasks))))
@@ -69,7 +101,7 @@ def test_failures_end_every_interleaving_alike_on_all_ranks(seed, keep_going):
             raise ValueError(f"task {task} is broken")
         return number_of(task, values)
 
-    network = FakeNetwork(plan, size, seed, compute, keep_going)
+    network = FakeNetwork(plan, machine_of_size(size), seed, compute, keep_going, drift)
     network.run()
     catalogs = [peer.catalog for peer in network.peers]
     assert len({(catalog.version, catalog.digest, tuple(catalog.failed)) for catalog in catalogs}) == 1
@@ -94,7 +126,7 @@ def chain():
 
 def peer(rank):
     plan = chain()
-    return PeerState(rank, plan, Catalog(2, 2, plan.digest))
+    return PeerState(rank, plan, Catalog(2, 2, plan.digest), Machine((0, 0)))
 
 
 def test_the_end_of_a_task_that_does_not_run_is_refused():
@@ -138,7 +170,7 @@ def two_apart():
     """Rank 0 has two tasks, rank 1 has one; none needs another."""
     tasks = [Task(recipe_id(i), Kind.APPLY, f"s{i}", "f", ranks=(rank,)) for i, rank in enumerate([0, 0, 1])]
     plan = make_plan(TaskGraph(tasks), Machine((0, 0)))
-    return [PeerState(rank, plan, Catalog(3, 2, plan.digest)) for rank in (0, 1)]
+    return [PeerState(rank, plan, Catalog(3, 2, plan.digest), Machine((0, 0))) for rank in (0, 1)]
 
 
 def test_after_a_failure_of_its_own_a_rank_starts_nothing_and_tells_the_others_at_once():
@@ -160,5 +192,5 @@ def test_a_rank_that_hears_of_a_failure_interrupts_what_it_runs():
 
 def test_a_rank_without_tasks_reports_at_once_that_it_is_settled():
     plan = make_plan(TaskGraph([Task(recipe_id(0), Kind.APPLY, "a", "f", ranks=(0,))]), Machine((0, 0)))
-    machine = PeerState(1, plan, Catalog(1, 2, plan.digest))
+    machine = PeerState(1, plan, Catalog(1, 2, plan.digest), Machine((0, 0)))
     assert machine.begin()[0].delta.settled

@@ -334,7 +334,7 @@ def test_declared_sizes_and_times_are_taken():
 
 
 @pytest.mark.parametrize(("step", "nbytes"), [
-    ("h(A)", 96), ("h(A, D)", 96), ("h(D, A)", 480), ("f(A)", 96), ("A * D", 480), ("D * A", 480), ("1 + 2", 8), ("sum(A)", 96),
+    ("h(A)", 96), ("h(A, D)", 96), ("h(D, A)", 480), ("f(A)", 96), ("A * D", 480), ("D * A", 480), ("1 + 2", 8), ("sum(A)", 8),
     ("count(A)", 8), ("both(A).plus", 48)])
 def test_what_declares_no_size_is_as_large_as_its_first_argument_or_as_its_largest_if_elementwise(step, nbytes):
     graph = graph_of(step, **ABC, D=random_rows(6, columns=10))

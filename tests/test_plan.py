@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -147,3 +149,24 @@ def test_a_plan_of_ten_thousand_tasks_is_made_in_seconds():
     graph = lower(read_workflow(yaml.safe_dump(document), "w.yaml"), builtin_operations(), (), 64)
     plan = make_plan(graph, Machine((0,) * 64))
     assert len(plan.ranks) > 9_900 and set(plan.ranks) == set(range(64))
+
+
+def test_ten_thousand_tasks_without_inputs_are_planned_in_well_under_a_second():
+    graph = TaskGraph([Task(recipe_id(number), Kind.APPLY, "s", "f", nbytes=8, seconds=1e-3) for number in range(10_000)])
+    start = time.process_time()
+    make_plan(graph, Machine((0, 0)))
+    assert time.process_time() - start < 0.5
+
+
+def test_the_effort_grows_no_faster_than_the_graph():
+    def seconds(num):
+        chance = random.Random(num)
+        graph = TaskGraph([Task(
+            recipe_id(number), Kind.APPLY, "s", "f",
+            tuple(Input("", (needed,)) for needed in chance.sample(range(number), 2)) if number > 1 else (),
+            nbytes=10**6, seconds=0.01) for number in range(num)])
+        start = time.process_time()
+        make_plan(graph, Machine(tuple(rank // 32 for rank in range(1024))))
+        return time.process_time() - start
+
+    assert seconds(40_000) < 4 * 4 * max(seconds(10_000), 0.1)

@@ -304,3 +304,21 @@ def test_every_visible_character_of_a_text_has_its_own_place(words, style, data)
     document.report(("x",), "here", offset=offset)
     line, column = document.problems[0].line, document.problems[0].column
     assert text.splitlines()[line - 1][column - 1] == document.value["x"][offset]
+
+
+# libyaml is quick, PyYAML knows the text around a value
+
+@pytest.mark.parametrize("text", [
+    "a: &x {b: 1, c: [1, 2]}\nd: *x\ne: {<<: *x, b: 2}\n", "a: |\n  text\n   more\nb: >-\n  folded\n  text\n\nc: 'it''s'\n",
+    "é: ü\nx: [ä, 'ö']\n😀: y\n", "%YAML 1.1\n---\na: 1e-5\n...\n", "a: 1\r\nb: 12:30\r\n", 'a: "x\\ty"\nb: !!str 3\n',
+])
+def test_both_readers_find_the_same_values_at_the_same_places(text):
+    found = []
+    for parse in (text_module.parse, text_module.parse_exactly):
+        document = text_module.Located("w.yaml")
+        found.append((text_module._Reader(document).read(parse(text, "w.yaml"), ()), document.marks, document.keys))
+    assert found[0] == found[1]
+
+
+def test_a_place_inside_a_text_is_found_after_quick_reading():
+    assert only_problem("params: {n: 1}\na: 'x $n'\nb: {run: 'some $m'}") == (3, 16, "no parameter 'm'")

@@ -124,13 +124,18 @@ def test_concatenate_joins_tables_column_by_column():
     assert joined["a"].tolist() == [1, 3] and joined["b"].tolist() == [[2], [4]]
 
 
+def test_concatenate_takes_a_single_number_for_a_row():
+    joined = concatenate([{"a": np.float64(1), "b": np.array([1])}, {"a": np.array([2.0, 3.0]), "b": np.array(4)}])
+    assert (joined["a"].tolist(), joined["b"].tolist()) == ([1, 2, 3], [1, 4])
+
+
 def test_concatenate_of_one_value_is_that_value():
     value = np.array(5)
     assert concatenate([value]) is value
 
 
 @pytest.mark.parametrize(("left", "right"), [
-    (np.zeros(()), np.zeros(())), (np.zeros((2, 3)), np.zeros((2, 4))), (np.zeros(2), np.zeros((2, 1))),
+    (np.zeros((2, 3)), np.zeros((2, 4))), (np.zeros(2), np.zeros((2, 1))),
     ({"a": np.zeros(1)}, {"b": np.zeros(1)}), ({"a": np.zeros(1)}, np.zeros(1)), (np.zeros(1), np.zeros(1, "M8[s]")),
 ], ids=str)
 def test_concatenate_refuses_what_does_not_fit(left, right):

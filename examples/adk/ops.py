@@ -9,8 +9,13 @@ import numpy as np
 
 from mpiflow import operation
 
+# Sizes, by which the planner knows in advance how many bytes every result has.
+ATOMS, CALPHAS = 3341, 214
+FRAME, SELECTED = 12 * ATOMS, 12 * CALPHAS          # three float32 for each atom [bytes]
+MEAN = 24 * CALPHAS                                 # three float64 for each C-alpha atom [bytes]
 
-@operation(linear=True, combine="concatenate")
+
+@operation(linear=True, combine="concatenate", dtype="float32", nbytes=lambda nbytes: nbytes)
 def superpose(positions, reference, atoms):
     """Lay every frame on the reference so that the selected atoms are as near as they can be.
 
@@ -42,13 +47,13 @@ def kabsch(mobile, target):
     return left * [1.0, 1.0, handedness] @ right
 
 
-@operation(linear=True, combine="concatenate")
+@operation(linear=True, combine="concatenate", nbytes=lambda nbytes, atoms: nbytes // FRAME * 12 * (atoms // 8))
 def take(positions, atoms):
     """Keep the selected atoms: (frames, all atoms, 3) to (frames, selected atoms, 3), same type and unit."""
     return positions[:, atoms]
 
 
-@operation(linear=True, combine="concatenate")
+@operation(linear=True, combine="concatenate", nbytes=lambda nbytes, masses: nbytes // (12 * (masses // 8)) * 8)
 def gyration(positions, masses):
     """Radius of gyration of each frame about its centre of mass.
 
@@ -72,7 +77,8 @@ def quotient(partial):
     return partial["sum"] / partial["n"]
 
 
-@operation(linear=True, finish=quotient)
+@operation(linear=True, finish=quotient,
+           nbytes=lambda nbytes, atoms: {"n": 8, "sum": 4 * (atoms // 8) ** 2}, finish_nbytes=lambda nbytes: 2 * (nbytes - 8))
 def contacts(positions, atoms, cutoff=8.0):
     """Fraction of the frames in which two of the selected atoms are nearer than the cutoff.
 
@@ -121,7 +127,8 @@ def root_mean_square(partial):
     return np.sqrt(partial["m2"].sum(axis=-1) / partial["n"])
 
 
-@operation(linear=True, combine=pool, finish=root_mean_square)
+@operation(linear=True, combine=pool, finish=root_mean_square,
+           nbytes={"n": 8, "mean": MEAN, "m2": MEAN}, finish_nbytes=MEAN // 3)
 def rmsf(positions):
     """Root mean square fluctuation of each atom about its mean position.
 
@@ -169,7 +176,24 @@ def principal(partial, count):
     }
 
 
-@operation(linear=True, combine=stack, finish=principal)
+def num_rows(nbytes):
+    """Rows in a partial result of ``pca``, which beside them has a number and a mean as long as a row."""
+    return (nbytes - 8 - MEAN) // MEAN
+
+
+def rows_nbytes(rows):
+    """Size of a partial result of so many rows, which are squeezed."""
+    return {"n": 8, "mean": MEAN, "rows": min(rows, 3 * CALPHAS) * MEAN}
+
+
+def principal_nbytes(nbytes, count):
+    """Size of what ``principal`` gives."""
+    found = min(num_rows(nbytes), count)
+    return {"mean": MEAN, "variance": 8 * found, "cumulated_variance": 8 * found, "components": found * MEAN}
+
+
+@operation(linear=True, combine=stack, finish=principal, nbytes=lambda nbytes: rows_nbytes(nbytes // SELECTED),
+           combine_nbytes=lambda left, right: rows_nbytes(num_rows(left) + num_rows(right) + 1), finish_nbytes=principal_nbytes)
 def pca(positions, count=10):
     """Principal components of the motion of all atoms together.
 
@@ -186,7 +210,8 @@ def pca(positions, count=10):
     return {"n": np.array(len(rows)), "mean": mean, "rows": squeezed(rows - mean)}
 
 
-@operation(linear=True, combine="concatenate")
+@operation(linear=True, combine="concatenate",
+           nbytes=lambda nbytes, mean, components: nbytes // (mean // 2) * (components // mean) * 8)
 def project(positions, mean, components):
     """Coordinates of each frame along the principal components.
 

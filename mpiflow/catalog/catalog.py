@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
-from mpiflow.catalog.entries import Delta, SourceEntry, TaskEntry, Traffic
+from mpiflow.catalog.entries import Delta, SourceEntry, TaskEntry, Traffic, encode
 from mpiflow.catalog.states import State
 
-_MASK = (1 << 64) - 1
-_encode = msgspec.msgpack.Encoder().encode
 
-
-@dataclass(frozen=True, slots=True)
-class DatasetEntry:
+class DatasetEntry(msgspec.Struct, frozen=True, gc=False):
     """One named dataset.
 
     Attributes:
@@ -43,24 +38,39 @@ class Catalog:
 
     Attributes:
         version: Number of completed epochs.
-        digest: Hash of plan and all entries, kept up to date entry by entry; equal on ranks of one version.
+        digest: Hash of the plan and of all that was heard since, in order; equal on ranks of one version.
         tasks: Entry of each task.
         datasets: Entry of each named dataset.
         traffic: What each rank has sent and received.
         settled: Whether each rank has nothing left to do, as of its newest delta.
+        elapsed: For how long each rank's running task has been running, likewise [s].
         num_open: Tasks that are not in a final state.
         failed: Tasks that failed, in ascending order.
+        running: Tasks that are running.
     """
 
     def __init__(self, num_tasks: int, size: int, plan_digest: str, datasets: Iterable[DatasetEntry] = ()) -> None:
         self.version = 0
-        self.digest = int(plan_digest[:16] or "0", 16)
+        self.digest = 0
+        self.follow(plan_digest)
         self.tasks = [TaskEntry(task) for task in range(num_tasks)]
         self.datasets = {entry.name: entry for entry in datasets}
         self.traffic = [Traffic()] * size
         self.settled = [False] * size
+        self.elapsed = [0.0] * size
         self.num_open = num_tasks
         self.failed: list[int] = []
+        self.running: set[int] = set()
+
+    def follow(self, plan_digest: str) -> None:
+        """From now on every rank follows this plan; the digest says so."""
+        self._mix(plan_digest.encode())
+
+    def _mix(self, *parts: bytes) -> None:
+        text = hashlib.blake2b(self.digest.to_bytes(8, "little"), digest_size=8)
+        for part in parts:
+            text.update(part)
+        self.digest = int.from_bytes(text.digest(), "little")
 
     def epoch(self, deltas: Sequence[Delta]) -> list[TaskEntry]:
         """Complete an epoch: merge one delta of each rank.
@@ -71,8 +81,10 @@ class Catalog:
         news = [entry for delta in deltas for entry in delta.tasks if self.merge(entry)]
         for delta in deltas:
             self.settled[delta.rank] = delta.settled
+            self.elapsed[delta.rank] = delta.elapsed
             self.traffic[delta.rank] = max(self.traffic[delta.rank], delta.traffic, key=lambda t: t.progress)
         self.version += 1
+        self._mix(*map(encode, deltas))
         return news
 
     def merge(self, entry: TaskEntry) -> bool:
@@ -81,12 +93,17 @@ class Catalog:
         if entry <= old:
             return False
         self.tasks[entry.task] = entry
-        self.digest = (self.digest - _fingerprint(old) + _fingerprint(entry)) & _MASK
-        self.num_open += old.state.final - entry.state.final
-        if entry.state is State.FAILED:
-            self.failed = sorted({*self.failed, entry.task})
-        elif old.state is State.FAILED:
-            self.failed.remove(entry.task)
+        before, after = old.state, entry.state
+        if before is not after:
+            self.num_open += (before >= State.CANCELLED) - (after >= State.CANCELLED)
+            if after is State.RUNNING:
+                self.running.add(entry.task)
+            elif before is State.RUNNING:
+                self.running.remove(entry.task)
+            if after is State.FAILED:
+                self.failed = sorted({*self.failed, entry.task})
+            elif before is State.FAILED:
+                self.failed.remove(entry.task)
         return True
 
     @property
@@ -107,10 +124,6 @@ class Catalog:
         """Give the rank that made each block of ``dataset``; -1 for one not made yet."""
         entries = (self.tasks[task] for task in self.datasets[dataset].tasks)
         return tuple(entry.rank if entry.state is State.DONE else -1 for entry in entries)
-
-
-def _fingerprint(entry: TaskEntry) -> int:
-    return int.from_bytes(hashlib.blake2b(_encode(entry), digest_size=8).digest(), "little")
 
 
 def merge_sources(entries: Iterable[SourceEntry]) -> tuple[SourceEntry, ...]:

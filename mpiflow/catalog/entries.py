@@ -26,7 +26,7 @@ class SourceEntry(Struct, frozen=True, array_like=True, order=True):
     holders: tuple[int, ...]
 
 
-class TaskEntry(Struct, frozen=True, array_like=True, order=True):
+class TaskEntry(Struct, frozen=True, array_like=True, order=True, gc=False):
     """State of one task, as its rank knows it. The greatest of several entries of one task is the newest.
 
     Attributes:
@@ -83,6 +83,7 @@ class Delta(Struct, frozen=True, array_like=True):
         settled: Whether it has nothing left to run or send.
         traffic: See ``Traffic``.
         tasks: Entries that changed since its last delta.
+        elapsed: For how long its running task has been running [s]; 0 if there is none.
     """
 
     rank: int
@@ -90,6 +91,7 @@ class Delta(Struct, frozen=True, array_like=True):
     settled: bool = False
     traffic: Traffic = Traffic()
     tasks: tuple[TaskEntry, ...] = ()
+    elapsed: float = 0.0
 
 
 class Complaint(Struct, frozen=True, array_like=True, order=True):

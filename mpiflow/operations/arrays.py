@@ -77,7 +77,7 @@ def normalise(x):
     return centred / spread if spread > 0 else np.zeros_like(centred)
 
 
-@operation
+@operation(nbytes=lambda nbytes, axis: 8 if axis is None else nbytes)
 def median(x, axis=None):
     """Median over all elements, or along ``axis``."""
     return np.median(x, axis=axis)
@@ -89,7 +89,7 @@ def sort(x, axis=0):
     return np.sort(x, axis=axis)
 
 
-@operation
+@operation(nbytes={"equal": 1, "max_abs": 8, "rms": 8})
 def compare(x, y):
     """How far two datasets of one shape are apart: table of ``equal``, ``max_abs`` and ``rms``.
 

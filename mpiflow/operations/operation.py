@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ import numpy as np
 from mpiflow.errors import did_you_mean
 from mpiflow.operations.values import COMBINES, Combine
 
-Estimate = int | float | Callable[[int], float] | None
-_DECLARABLE = ("linear", "elementwise", "broadcast", "combine", "finish", "nbytes", "seconds", "dtype", "name")
+Amount = int | float | Mapping[str, int | float]        # of bytes or seconds; by column, of the bytes of a table
+Estimate = Amount | Callable[..., Amount] | None
+_DECLARABLE = ("linear", "elementwise", "broadcast", "combine", "finish", "nbytes", "combine_nbytes", "finish_nbytes",
+               "seconds", "dtype", "name")
+_SIZES = {"nbytes": 1, "combine_nbytes": 2, "finish_nbytes": 1, "seconds": 1}       # how many sizes a function gets first
 _ANY_NUMBER = inspect.Parameter.VAR_POSITIONAL
 _ANY_NAME = inspect.Parameter.VAR_KEYWORD
 
@@ -33,8 +37,11 @@ class Operation:
             each block whole even if it happens to have as many rows.
         combine: Name in ``COMBINES`` or an associative function of two values.
         finish: Function of the merged partial result, and of any further arguments that it names.
-        nbytes: Expected size of one result [bytes], or a function of the first input's size.
-        seconds: Expected run time [s], or a function of the size of all inputs [bytes].
+        nbytes: Expected size of one result [bytes], or of each column of it, or a function that gives these, of the first
+            input's size and of any further arguments that it names: plain ones come as they are, datasets as their sizes.
+        combine_nbytes: The same of two merged partial results, or a function of their sizes.
+        finish_nbytes: The same of the finished result, or a function of the merged partial result's size and arguments.
+        seconds: Expected run time [s], or a function of the size of all inputs [bytes] and of arguments.
         dtype: Dtype of the result, checked when it is made.
         code: Hash of the code; a part of the ids of all results.
     """
@@ -47,6 +54,8 @@ class Operation:
     combine: str | Combine = "add"
     finish: Callable[..., Any] | None = None
     nbytes: Estimate = None
+    combine_nbytes: Estimate = None
+    finish_nbytes: Estimate = None
     seconds: Estimate = None
     dtype: str | None = None
     code: str = ""
@@ -70,8 +79,14 @@ class Operation:
             yield "broadcast=True needs elementwise=True"
         if not self.linear and (self.finish or self.combine != "add"):
             yield "combine and finish need linear=True"
-        for what, estimate in (("nbytes", self.nbytes), ("seconds", self.seconds)):
-            if not (estimate is None or isinstance(estimate, (int, float)) or callable(estimate)):
+        if self.combine_nbytes is not None and not self.linear:
+            yield "combine_nbytes needs linear=True"
+        if self.finish_nbytes is not None and not self.finish:
+            yield "finish_nbytes needs finish"
+        for what in _SIZES:
+            estimate = getattr(self, what)
+            table = isinstance(estimate, Mapping) and what != "seconds"
+            if not (estimate is None or isinstance(estimate, (int, float)) or callable(estimate) or table):
                 yield f"{what} must be a number or a function, not {estimate!r}"
         try:
             np.dtype(self.dtype)
@@ -86,15 +101,17 @@ class Operation:
             yield "arguments that have no name for callers (before '/') are not possible"
         if self.linear and (not self.parameters or self.variadic):
             yield "linear=True needs a named first argument, the one that is split"
-        unknown = [name for name, item in _further(self.finish).items()
-                   if name not in self.parameters and item.default is inspect.Parameter.empty]
-        if unknown:
-            yield f"finish asks for {', '.join(unknown)}, which the operation has not"
+        for what, num in {"finish": 1, **_SIZES}.items():
+            further = _further(getattr(self, what), num)
+            unknown = [name for name, item in further.items()
+                       if name not in self.named and item.default is inspect.Parameter.empty]
+            if unknown:
+                yield f"{what} asks for {', '.join(unknown)}, which the operation has not"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
-    @property
+    @cached_property
     def variadic(self) -> bool:
         """Whether it takes any number of positional arguments."""
         return any(parameter.kind is _ANY_NUMBER for parameter in self.parameters.values())
@@ -122,14 +139,20 @@ class Operation:
     @property
     def closing(self) -> tuple[str, ...]:
         """Arguments that ``finish`` wants besides the partial result."""
-        return tuple(name for name in _further(self.finish) if name in self.parameters)
+        return tuple(name for name in _further(self.finish) if name in self.named)
+
+    @cached_property
+    def estimated_by(self) -> dict[str, tuple[str, ...]]:
+        """Arguments that the functions ``nbytes``, ``combine_nbytes``, ``finish_nbytes`` and ``seconds`` want besides sizes."""
+        return {what: tuple(name for name in _further(getattr(self, what), num) if name in self.named)
+                for what, num in _SIZES.items()}
 
     @property
     def defaults(self) -> dict[str, Any]:
         """What ``finish`` gets for the arguments in ``closing`` that a call leaves out."""
         return {name: self.parameters[name].default for name in self.closing}
 
-    @property
+    @cached_property
     def named(self) -> tuple[str, ...]:
         """Arguments that can be given by name."""
         return tuple(name for name, parameter in self.parameters.items() if parameter.kind is not _ANY_NUMBER)
@@ -140,6 +163,17 @@ class Operation:
         Raises:
             TypeError: Arguments are too many, missing or given twice; the message says which.
         """
+        key = (num_positional, *keywords)
+        if key not in self._bindings:
+            self._bindings[key] = self._bind(num_positional, keywords)
+        return self._bindings[key]
+
+    @cached_property
+    def _bindings(self) -> dict[tuple, tuple[str, ...]]:
+        """What ``bind`` has given: documents call an operation thousands of times in a few ways."""
+        return {}
+
+    def _bind(self, num_positional: int, keywords: Sequence[str]) -> tuple[str, ...]:
         names = self.named
         if num_positional > len(names) and not self.variadic:
             raise TypeError(f"{self.name} takes {len(names)} arguments ({', '.join(names)}), not {num_positional}")
@@ -154,11 +188,14 @@ class Operation:
         return ("",) * num_positional if self.variadic else positional
 
 
-def _further(finish: Callable[..., Any] | None) -> dict[str, inspect.Parameter]:
-    """The parameters of ``finish`` behind the partial result; a ufunc's are numpy's own."""
-    if finish is None or isinstance(finish, np.ufunc):
+def _further(function: Any, num: int = 1) -> dict[str, inspect.Parameter]:
+    """The parameters of a function behind the first ``num``; a ufunc's are numpy's own, and a class's its own affair."""
+    if not callable(function) or isinstance(function, (np.ufunc, type)):
         return {}
-    parameters = list(inspect.signature(finish).parameters.items())[1:]
+    try:
+        parameters = list(inspect.signature(function).parameters.items())[num:]
+    except (ValueError, TypeError):                         # written in C, and says nothing of itself
+        return {}
     return {name: item for name, item in parameters if item.kind not in (_ANY_NUMBER, _ANY_NAME)}
 
 

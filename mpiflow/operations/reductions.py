@@ -29,11 +29,20 @@ def _count(x, axis):
     return np.int64(x.size if axis is None else x.shape[0])
 
 
-def _scalar_or_row(nbytes: int) -> int:
-    return min(nbytes, 8192)
+def _row(nbytes, axis):
+    """Size of a number or, of rows of unknown length, a guess."""
+    return 8 if axis is None else min(nbytes, 8192)
 
 
-@operation(name="sum", linear=True, nbytes=_scalar_or_row)
+def _row_and_count(nbytes, axis):
+    return _row(nbytes, axis) + 8
+
+
+def _moments_nbytes(nbytes, axis):
+    return 2 * _row(nbytes, axis) + 8
+
+
+@operation(name="sum", linear=True, nbytes=_row)
 def total(x, axis=None):
     """Sum."""
     return _sum(x, axis)
@@ -45,19 +54,20 @@ def count(x):
     return np.int64(x.shape[0])
 
 
-@operation(linear=True, nbytes=_scalar_or_row, finish=lambda partial: partial["sum"] / partial["count"])
+@operation(linear=True, nbytes=_row_and_count, finish=lambda partial: partial["sum"] / partial["count"],
+           finish_nbytes=lambda nbytes: nbytes - 8)
 def mean(x, axis=None):
     """Arithmetic mean."""
     return {"sum": _sum(x, axis), "count": _count(x, axis)}
 
 
-@operation(name="min", linear=True, combine="minimum", nbytes=_scalar_or_row)
+@operation(name="min", linear=True, combine="minimum", nbytes=_row)
 def least(x, axis=None):
     """Least element."""
     return x.min(axis=_checked(axis))
 
 
-@operation(name="max", linear=True, combine="maximum", nbytes=_scalar_or_row)
+@operation(name="max", linear=True, combine="maximum", nbytes=_row)
 def greatest(x, axis=None):
     """Greatest element."""
     return x.max(axis=_checked(axis))
@@ -94,19 +104,26 @@ def _close_moments(partial):
     return {"count": partial["count"], "mean": partial["mean"], "variance": variance, "std": np.sqrt(variance)}
 
 
-@operation(linear=True, combine=merge_moments, finish=_close_moments, nbytes=_scalar_or_row)
+def _closed_nbytes(nbytes):
+    row = (nbytes - 8) // 2
+    return {"count": 8, "mean": row, "variance": row, "std": row}
+
+
+@operation(linear=True, combine=merge_moments, finish=_close_moments, nbytes=_moments_nbytes, finish_nbytes=_closed_nbytes)
 def moments(x, axis=None):
     """Table of ``count``, ``mean``, ``variance`` and ``std`` (over the population)."""
     return _moments(x, axis)
 
 
-@operation(linear=True, combine=merge_moments, nbytes=_scalar_or_row, finish=lambda p: p["m2"] / p["count"])
+@operation(linear=True, combine=merge_moments, nbytes=_moments_nbytes, finish=lambda p: p["m2"] / p["count"],
+           finish_nbytes=lambda nbytes: (nbytes - 8) // 2)
 def variance(x, axis=None):
     """Variance over the population."""
     return _moments(x, axis)
 
 
-@operation(linear=True, combine=merge_moments, nbytes=_scalar_or_row, finish=lambda p: np.sqrt(p["m2"] / p["count"]))
+@operation(linear=True, combine=merge_moments, nbytes=_moments_nbytes, finish=lambda p: np.sqrt(p["m2"] / p["count"]),
+           finish_nbytes=lambda nbytes: (nbytes - 8) // 2)
 def std(x, axis=None):
     """Standard deviation over the population."""
     return _moments(x, axis)
@@ -122,7 +139,8 @@ def _edges(partial, bins, range):
     return {"counts": partial, "edges": np.histogram_bin_edges([], bins=bins, range=_range(range))}
 
 
-@operation(linear=True, finish=_edges, nbytes=_scalar_or_row)
+@operation(linear=True, finish=_edges, nbytes=lambda nbytes, bins: 8 * bins,
+           finish_nbytes=lambda nbytes: {"counts": nbytes, "edges": nbytes + 8})
 def histogram(x, range, bins=10):
     """Table of ``counts`` in ``bins`` equal bins over ``range`` = [low, high], and their ``edges``; the rest is left out."""
     # index() refuses the bins that numpy would choose by what one block holds.

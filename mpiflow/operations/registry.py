@@ -11,12 +11,13 @@ import types
 from pathlib import Path
 
 from mpiflow.errors import did_you_mean
-from mpiflow.operations import arrays, reductions
+from mpiflow.operations import arrays, reductions, replaying
 from mpiflow.operations.operation import Operation
 from mpiflow.workflow.expressions import BINARY, COMPARE, UNARY
 
 Registry = dict[str, Operation]
 BUILTIN = "mpiflow-1"       # raise it when a built-in operation gives other values
+_BUILTIN_MODULES = (arrays, reductions, replaying)
 RESERVED = frozenset({*BINARY.values(), *COMPARE.values(), *UNARY.values(), "column"})    # what signs stand for
 
 
@@ -26,7 +27,7 @@ class ModuleError(Exception):
 
 def builtin_operations() -> Registry:
     """Give the operations that every document has."""
-    found = [item for module in (arrays, reductions) for item in vars(module).values() if isinstance(item, Operation)]
+    found = [item for module in _BUILTIN_MODULES for item in vars(module).values() if isinstance(item, Operation)]
     return {item.name: dataclasses.replace(item, code=BUILTIN) for item in found}
 
 
@@ -79,7 +80,7 @@ def _register(path: Path, module: types.ModuleType, code: str, registry: Registr
 
 def _is_builtin(item: Operation) -> bool:
     """A module may import a built-in operation to call it, without making it its own."""
-    return getattr(item.function, "__module__", None) in (arrays.__name__, reductions.__name__)
+    return getattr(item.function, "__module__", None) in {module.__name__ for module in _BUILTIN_MODULES}
 
 
 def _hash(source: bytes, folder: Path) -> str:

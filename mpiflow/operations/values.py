@@ -89,7 +89,7 @@ def _check_alike(name: str, left: Value, right: Value) -> None:
 
 
 def concatenate(values: Sequence[Value]) -> Value:
-    """Join values along axis 0, column by column; one value is given back as it is.
+    """Join values along axis 0, column by column; a single number counts as a row. One value is given back as it is.
 
     Raises:
         OperationError: Their columns, dimensions or trailing extents differ.
@@ -101,7 +101,8 @@ def concatenate(values: Sequence[Value]) -> Value:
     if any([name for name, _ in part] != names for part in parts):
         raise OperationError("tables with different columns cannot be joined")
     try:
-        return from_columns([(name, np.concatenate([part[i][1] for part in parts])) for i, name in enumerate(names)])
+        return from_columns([(name, np.concatenate([np.atleast_1d(part[i][1]) for part in parts]))
+                             for i, name in enumerate(names)])
     except (ValueError, TypeError) as error:            # TypeError: no common dtype
         raise OperationError(f"values cannot be joined along axis 0: {error}") from None
 

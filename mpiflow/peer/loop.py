@@ -8,12 +8,15 @@ that does not help.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+
+import msgspec
 
 from mpiflow.catalog.entries import Form, decode_delta, encode
 from mpiflow.errors import OperationError
@@ -40,14 +43,19 @@ from mpiflow.peer.state import (
 )
 from mpiflow.peer.transfers import Transfers
 
-BUSY_PERIOD = 0.2       # seconds between epochs on a rank that runs tasks
+BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
 PATIENCE = 8.0          # seconds that other ranks have to hear of a failure
 GRACE = 2.0             # seconds that an interrupted operation has to come back
-_SPINS = 100
-_NAPS = (20e-6, 1e-2)   # seconds: an idle rank sleeps from the first, growing, to the second
+_SPIN = 5e-4            # seconds: an idle rank looks again at once for so long, leaving its core to others who want it
+_BUSY_SPIN = 5e-3       # and for so long while blocks are under way
+_LATE = 0.02            # then it sleeps for this share of the time that it has waited
+_NAPS = (20e-6, 5e-3)   # seconds: but not less and not more than this
+_PACE = 5e-5            # seconds: short tasks run one after the other for so long before the network is looked at
 _TICK = 2e-3            # seconds: how often the second thread looks while a task runs
+_BURST = 20             # and how many times in a row it looks while blocks are under way
 _SWITCH = 5e-4          # seconds: how long Python code may keep the second thread waiting at each of its MPI calls
+_GARBAGE = 100_000      # new objects between two searches for garbage, while nothing of ours makes any
 _SIGNAL = signal.SIGRTMIN + 5
 
 
@@ -105,8 +113,10 @@ class Loop:
         """
         old = signal.signal(_SIGNAL, self._on_signal)
         helper = threading.Thread(target=self._help, name="mpiflow-progress", daemon=True)
-        interval = sys.getswitchinterval()
+        interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
         sys.setswitchinterval(_SWITCH)
+        gc.freeze()                             # what was planned stays; searching it for garbage again and again is waste
+        gc.set_threshold(_GARBAGE, *thresholds[1:])
         helper.start()
         try:
             with self._lock:
@@ -119,22 +129,33 @@ class Loop:
             helper.join()
             signal.signal(_SIGNAL, old)
             sys.setswitchinterval(interval)
+            gc.set_threshold(*thresholds)
+            gc.unfreeze()
         return time.perf_counter() - self._began
 
     def _turn_until_ended(self) -> None:
-        idle = 0
+        waiting: float | None = None            # since when
         while not self._state.ended:
             with self._lock:
                 moved = self._turn()
-                task, self._task = self._task, None
-            if task is not None:
-                self._run_task(task)
-                idle = 0
+            if self._task is not None:
+                self._run_tasks()
+                waiting = None
             elif moved:
-                idle = 0
+                waiting = None
             else:
-                idle += 1
-                _nap(idle, _NAPS[0] if self._transfers.busy else _NAPS[1])
+                now = time.perf_counter()
+                waiting = now if waiting is None else waiting
+                _nap(now - waiting, _BUSY_SPIN if self._transfers.busy else _SPIN)
+
+    def _run_tasks(self) -> None:
+        """Run tasks one after the other until there is none, or it is time to look at the network."""
+        until = time.perf_counter() + _PACE
+        while (task := self._task) is not None:
+            self._task = None
+            self._run_task(task)
+            if time.perf_counter() > until:
+                return
 
     # Under the lock
 
@@ -178,7 +199,10 @@ class Loop:
 
     def _on_exchange(self, action: Exchange) -> None:
         self._epoch_due = 0.0
-        self._epochs.post(encode(action.delta))
+        delta, since = action.delta, self._since
+        if since is not None and self._state.running is not None:
+            delta = msgspec.structs.replace(delta, elapsed=time.perf_counter() - since)
+        self._epochs.post(encode(delta))
 
     def _on_interrupt(self, action: Interrupt) -> None:
         if self._interrupted is None:
@@ -244,12 +268,14 @@ class Loop:
                 if since is None or time.perf_counter() - since < _TICK:
                     self._rest(since)
                     continue
-                with self._lock:
-                    moved = self._since is not None and self._turn()
-                    self._abandon_if_stuck()
-                    ended = self._state.ended
-                if ended and self._abandoned:
-                    self._leave()
+                moved = False
+                for _ in range(_BURST if self._transfers.busy else 1):
+                    with self._lock:
+                        moved = (self._since is not None and self._turn()) or moved
+                        self._abandon_if_stuck()
+                        ended = self._state.ended
+                    if ended and self._abandoned:
+                        self._leave()
                 time.sleep(_TICK / 10 if moved or self._transfers.busy else _TICK)
         except BaseException as error:          # the main thread may never look, so this one ends the run
             self.error = error
@@ -275,9 +301,9 @@ def _form(value: Value) -> Form:
     return tuple((name, array.dtype.str, array.shape) for name, array in columns(value))
 
 
-def _nap(idle: int, longest: float) -> None:
+def _nap(waited: float, spin: float) -> None:
     """Give way to others at first, then sleep in growing steps: waiting ranks must not slow the one that computes."""
-    if idle <= _SPINS:
+    if waited < spin:
         os.sched_yield()
     else:
-        time.sleep(min(_NAPS[0] * 1.1 ** min(idle - _SPINS, 100), longest))
+        time.sleep(min(max(waited * _LATE, _NAPS[0]), _NAPS[1]))

@@ -40,12 +40,14 @@ class Request:
         overrides: Parameters given on the command line.
         results: Where relative paths of results start.
         keep_going: Whether independent steps go on when one has failed.
+        replan: Whether tasks that nobody has started are placed anew when ranks drift from the plan.
     """
 
     file: Path
     overrides: Mapping[str, str] = field(default_factory=dict)
     results: Path = Path()
     keep_going: bool = False
+    replan: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Outcome:
     Attributes:
         workflow: What was run.
         request: What the user asked for.
-        plan: Where it was to run.
+        plan: Where it was to run, as planned before the start.
+        last_plan: The plan in force at the end.
+        num_plans: How many plans there were.
         catalog: What happened; the same on every rank.
         hosts: Node of each rank.
         seconds: How long it took, from the first task to the agreed end [s].
@@ -65,6 +69,8 @@ class Outcome:
     workflow: Workflow
     request: Request
     plan: Plan
+    last_plan: Plan
+    num_plans: int
     catalog: Catalog
     hosts: tuple[str, ...]
     seconds: float
@@ -97,12 +103,13 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
     _agree(hellos, request, local, sources)
     graph = lower(local.workflow, local.registry, sources, comm.size)
     hosts = tuple(hello.host for hello in hellos)
-    plan = make_plan(graph, machine_of(hosts))
+    machine = machine_of(hosts)
+    plan = make_plan(graph, machine)
     catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
     preparation = time.perf_counter() - began
 
     def outcome(seconds: float) -> Outcome:
-        return Outcome(local.workflow, request, plan, catalog, hosts, seconds, preparation)
+        return Outcome(local.workflow, request, plan, state.plan, state.num_plans, catalog, hosts, seconds, preparation)
 
     def leave_behind() -> None:
         """End the process from the second thread: user code in the main one does not come back."""
@@ -118,7 +125,8 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
     transfers = Transfers(comm)
     executor = Executor(local.workflow, local.registry, graph, request.results.absolute())
     named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks)
-    loop = Loop(PeerState(comm.rank, plan, catalog, request.keep_going), epochs, transfers, executor, named, leave_behind)
+    state = PeerState(comm.rank, plan, catalog, machine, keep_going=request.keep_going, replan=request.replan)
+    loop = Loop(state, epochs, transfers, executor, named, leave_behind)
     seconds = loop.run()
     transfers.close()
     done = outcome(seconds)
@@ -129,7 +137,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
 def _hello(local: Local, request: Request, rank: int) -> Hello:
     digest = ""
     if local.workflow:
-        options = (local.workflow.digest, str(request.results), request.keep_going)
+        options = (local.workflow.digest, str(request.results), request.keep_going, request.replan)
         digest = hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
     return Hello(rank, socket.gethostname(), mpiflow.__version__, digest, tuple(local.code),
                  tuple(map(_encodable, local.complaints)), local.sources)

@@ -8,14 +8,16 @@ transfers only.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta, Form, TaskEntry, Traffic
 from mpiflow.catalog.states import Change, State, advance
 from mpiflow.errors import InternalError
-from mpiflow.planning.plan import Plan
+from mpiflow.planning.learning import LEAST_GAIN, Learning
+from mpiflow.planning.machine import Machine
+from mpiflow.planning.plan import Plan, make_plan
 
 
 class Finished(NamedTuple):
@@ -111,43 +113,83 @@ Action = Run | Send | Free | Exchange | Interrupt | End
 class PeerState:
     """What one rank knows and does.
 
+    A new plan is made in two epochs. When the catalog of version k shows that ranks have drifted from the plan, each
+    rank freezes as it sees version k: it starts nothing, sends no block that it makes, forgets no block, and posts its next
+    delta at once. So version k + 1 says of each task whether anybody has started it, and stays true until each rank
+    has seen it: then all place the tasks that nobody has claimed anew, by the same function, and go on.
+
     Attributes:
         rank: This rank.
         catalog: Its replica.
+        plan: The plan in force.
         running: The task that runs here now, if any.
         ended: Whether the run is over.
+        num_plans: How many plans there were.
     """
 
-    def __init__(self, rank: int, plan: Plan, catalog: Catalog, keep_going: bool = False) -> None:
+    def __init__(self, rank: int, plan: Plan, catalog: Catalog, machine: Machine, *, keep_going: bool = False,
+                 replan: bool = True) -> None:
         self.rank = rank
-        self.plan = plan
         self.catalog = catalog
+        self.machine = machine
         self.keep_going = keep_going
         self.running: int | None = None
         self.ended = False
-        self._stopping = False
+        self.num_plans = 0
+        self._replan = replan and machine.size > 1
+        self._learning: Learning | None = None
+        self._spent = 0.0                               # what tasks took on all ranks, as of this version [s]
+        self._frozen = False
+        self._stopping = False                          # this rank starts nothing more
+        self._over = False                              # and every rank knows that
         self._in_epoch = False
         self._news: dict[int, TaskEntry] = {}
         self._reported: tuple[bool, Traffic] | None = None
         self._traffic: dict[int, list[int]] = {}
         self._received = 0
         self._num_sending = 0
-        self._position = {task: place for place, task in enumerate(plan.order)}
-        self._states = {task: State.PLANNED for task in plan.order if plan.ranks[task] == rank}
-        self._num_open = len(self._states)
-        self._needs = {task: plan.graph.needs[task] for task in self._states}
-        self._missing = {task: len(needs) for task, needs in self._needs.items()}
+        self._sending: dict[int, int] = {}              # block: ranks that it is being sent to
+        num = len(plan.graph.tasks)
+        self._needs = plan.graph.needs
+        self._consumers = plan.graph.consumers
+        self._states = [State.PLANNED] * num            # of the tasks that are placed here
+        self._missing = [0] * num                       # blocks that such a task waits for
         self._held: set[int] = set()
-        self._users: dict[int, int] = {}                    # block: local tasks and sends that still need it
-        self._here = {
-            block: [task for task in plan.graph.consumers[block] if task in self._states]
-            for block in {need for needs in self._needs.values() for need in needs} | set(self._states)}
-        self._ready = [(self._position[task], task) for task, num in self._missing.items() if not num]
-        heapq.heapify(self._ready)
+        self._users: dict[int, int] = {}                # block held: tasks here and sends that still need it
+        self._forwards: dict[int, list[int]] = {}       # block that will be here: ranks that get it from here
+        self._expected: dict[int, int] = {}             # block: how often it will still arrive
+        self._early: list[int] = []                     # blocks that a plan not seen yet has sent here
+        self._doomed: set[int] = set()
+        self._adopt(plan, range(num))
         self._handlers = {
             Finished: self._on_finished, Raised: self._on_raised, Stopped: self._on_stopped, Arrived: self._on_arrived,
             Sent: self._on_sent, EpochDue: self._on_epoch_due, EpochDone: self._on_epoch_done,
         }
+
+    def _adopt(self, plan: Plan, tasks: Iterable[int]) -> None:
+        """Follow ``plan``, which places ``tasks`` (and leaves all others where they are)."""
+        self.plan = plan
+        self.num_plans += 1
+        self._ranks = plan.ranks
+        mine = [task for task in tasks if plan.ranks[task] == self.rank]
+        self._position = _positions(plan.order)
+        self._num_open = len(mine) + (self.running is not None)
+        held, missing, needs, position = self._held, self._missing, self._needs, self._position
+        self._ready = []
+        for task in mine:
+            missing[task] = num = len(needs[task]) - sum(need in held for need in needs[task]) if held else len(needs[task])
+            if not num:
+                self._ready.append((position[task], task))
+        heapq.heapify(self._ready)
+        for block, edges in enumerate(plan.routes):
+            for source, destination in edges:
+                if source == self.rank:
+                    self._forwards.setdefault(block, []).append(destination)
+                if destination == self.rank:
+                    self._expected[block] = self._expected.get(block, 0) + 1
+        for block in self._early:
+            self._expected[block] -= 1
+        self._early = []
 
     @property
     def settled(self) -> bool:
@@ -158,8 +200,8 @@ class PeerState:
     def waiting_for(self) -> list[int]:
         """The blocks from other ranks that tasks here still wait for."""
         return sorted({
-            need for task, state in self._states.items() if state is State.PLANNED
-            for need in self._needs[task] if need not in self._held and need not in self._states})
+            need for task, rank in enumerate(self._ranks) if rank == self.rank and self._states[task] is State.PLANNED
+            for need in self._needs[task] if need not in self._held and self._ranks[need] != self.rank})
 
     def begin(self) -> list[Action]:
         """Give the first actions."""
@@ -177,12 +219,12 @@ class PeerState:
 
     def _continue(self, actions: list[Action]) -> list[Action]:
         """Start the next task if there is one, and report at once what others wait for."""
-        if self.running is None and self._ready and not self._stopping:
+        if self.running is None and self._ready and not self._stopping and not self._frozen:
             _, task = heapq.heappop(self._ready)
             self._states[task] = advance(self._states[task], Change.START)
             self.running = task
             actions.append(Run(task))
-        if not self._in_epoch and not self.ended and self._urgent:
+        if not self._in_epoch and not self.ended and (not self._num_open or self._stopping) and self._urgent:
             actions.append(self._exchange())
         return actions
 
@@ -212,13 +254,10 @@ class PeerState:
         task = event.task
         self._back(task)
         self._close(task, Change.FINISH, event.start, event.seconds, event.nbytes, event.form)
-        actions: list[Action] = [Send(task, rank) for rank in self.plan.destinations[task] if not self._stopping]
-        self._num_sending += len(actions)
-        for send in actions:
-            self._traffic.setdefault(send.rank, [0, 0])
-        self._users[task] = len(actions)
-        self._hold(task)
-        return actions + self._release(self._needs[task]) + self._free_if_unused(task)
+        actions = self._hold(task)
+        if self._needs[task]:
+            actions += self._release(self._needs[task])
+        return actions
 
     def _on_raised(self, event: Raised) -> list[Action]:
         self._back(event.task)
@@ -233,15 +272,31 @@ class PeerState:
 
     # Blocks
 
-    def _hold(self, block: int) -> None:
-        """A block is here: tasks that waited for nothing else become ready."""
+    def _hold(self, block: int) -> list[Action]:
+        """A block is here: it goes on to others, and tasks that waited for nothing else become ready."""
         self._held.add(block)
-        waiting = [task for task in self._here[block] if not self._states[task].final]
-        self._users[block] = self._users.get(block, 0) + len(waiting)
-        for task in waiting:
-            self._missing[task] -= 1
-            if not self._missing[task]:
-                heapq.heappush(self._ready, (self._position[task], task))
+        users = 0
+        for task in self._consumers[block]:
+            if self._ranks[task] == self.rank and self._states[task] is State.PLANNED:
+                users += 1
+                self._missing[task] -= 1
+                if not self._missing[task]:
+                    heapq.heappush(self._ready, (self._position[task], task))
+        self._users[block] = users
+        actions = self._send(block) if block in self._forwards else []
+        return actions or self._free_if_unused(block)
+
+    def _send(self, block: int) -> list[Action]:
+        """Send a block that is here to those who get it from here; while frozen it waits for the new plan."""
+        if self._stopping or self._frozen:
+            return []
+        sends: list[Action] = [Send(block, rank) for rank in self._forwards.pop(block)]
+        for send in sends:
+            self._traffic.setdefault(send.rank, [0, 0])
+        self._users[block] += len(sends)
+        self._sending[block] = self._sending.get(block, 0) + len(sends)
+        self._num_sending += len(sends)
+        return sends
 
     def _release(self, blocks: Sequence[int]) -> list[Action]:
         """A task or send that needed ``blocks`` needs them no more."""
@@ -253,24 +308,32 @@ class PeerState:
         return freed
 
     def _free_if_unused(self, block: int) -> list[Action]:
-        if self._users[block]:
+        if self._users[block] or self._frozen:
             return []
         self._held.remove(block)
+        del self._users[block]
         return [Free(block)]
 
     def _on_arrived(self, event: Arrived) -> list[Action]:
         block = event.task
-        if block in self._held or block not in self._here or self.plan.ranks[block] == self.rank:
+        num = self._expected.get(block)
+        if num:
+            self._expected[block] = num - 1
+        elif self._frozen:                  # its sender has the new plan already
+            self._early.append(block)
+        else:
             raise InternalError(f"rank {self.rank}: block {block} arrived uncalled for")
         self._received += 1
-        self._hold(block)
-        return self._free_if_unused(block)
+        if block in self._held:         # it came twice, by an old plan and a new one
+            return self._send(block) if block in self._forwards else []
+        return self._hold(block)
 
     def _on_sent(self, event: Sent) -> list[Action]:
         traffic = self._traffic[event.rank]
         traffic[0] += 1
         traffic[1] += event.nbytes
         self._num_sending -= 1
+        self._sending[event.task] -= 1
         return self._release((event.task,))
 
     # Epochs
@@ -301,20 +364,30 @@ class PeerState:
         self._in_epoch = False
         news = self.catalog.epoch(event.deltas)
         if self.catalog.quiet:
-            self.ended = True
-            return [End()]
+            self.ended, self._frozen = True, False
+            return [*self._sweep(), End()]
         lost = {entry.task for entry in news if entry.state in (State.FAILED, State.CANCELLED)}
-        return self._cancel(lost) if lost else []
+        actions = self._cancel(lost) if lost else []
+        if self._frozen:
+            self._frozen = False
+            return actions + self._plan_again()
+        if self._replan and not self._over and self._drifted(news):
+            self._frozen = True
+            actions.append(self._exchange())
+        return actions
 
     def _cancel(self, lost: set[int]) -> list[Action]:
         """Give up what cannot or shall not run any more, now that everyone knows of the failure."""
         if self.keep_going:
             doomed = self.plan.graph.descendants(lost)
+            self._doomed |= doomed
         else:
-            self._stopping = True
-            doomed = set(self._states)
+            self._stopping = self._over = True
+            doomed = set(range(len(self._ranks)))
         actions: list[Action] = []
-        for task in sorted(doomed.intersection(self._states)):
+        for task in sorted(doomed):
+            if self._ranks[task] != self.rank:
+                continue
             if self._states[task] is State.PLANNED:
                 self._close(task, Change.CANCEL)
                 actions += self._release(self._needs[task])
@@ -323,3 +396,73 @@ class PeerState:
         self._ready = [(place, task) for place, task in self._ready if self._states[task] is State.PLANNED]
         heapq.heapify(self._ready)
         return actions
+
+    # Plans
+
+    def _running(self) -> dict[int, float]:
+        """For how long each running task has been running, as all ranks know it [s]."""
+        tasks = self.catalog.tasks
+        return {task: self.catalog.elapsed[tasks[task].rank] for task in sorted(self.catalog.running)}
+
+    def _drifted(self, news: Sequence[TaskEntry]) -> bool:
+        """Whether the catalog shows that another plan would be worth its cost."""
+        self._spent += sum(entry.seconds for entry in news)
+        if self._learning is None:
+            if self._spent + sum(self.catalog.elapsed) < LEAST_GAIN:
+                return False
+            self._learning = Learning(self.plan, self.machine)
+            news = self.catalog.tasks
+        self._learning.learn(news)
+        return self._learning.due(self._running())
+
+    def _plan_again(self) -> list[Action]:
+        """Place what nobody has claimed anew; what was held back while frozen goes on."""
+        actions: list[Action] = []
+        if not self._over:
+            plan, free = self._new_plan()
+            done = State.DONE
+            entries = self.catalog.tasks
+            self._forwards = {block: ranks for block, ranks in self._forwards.items() if entries[block].state is done}
+            self._expected = {block: num for block, num in self._expected.items() if num and entries[block].state is done}
+            self._adopt(plan, free)
+            self.catalog.follow(plan.digest)
+            self._count_users()
+            for block in sorted(self._held.intersection(self._forwards)):
+                actions += self._send(block)
+        return actions + self._sweep()
+
+    def _sweep(self) -> list[Action]:
+        """Forget what was only kept because this rank was frozen."""
+        return [action for block in sorted(self._held) for action in self._free_if_unused(block)]
+
+    def _new_plan(self) -> tuple[Plan, list[int]]:
+        """Make the next plan, the same on all ranks; and give the tasks that it places."""
+        entries, old = self.catalog.tasks, self._ranks
+        claimed = [old[task] if entry.state is not State.PLANNED or task in self._doomed else -1
+                   for task, entry in enumerate(entries)]
+        free = [task for task, rank in enumerate(claimed) if rank < 0]
+        copies = {}
+        for block in sorted({need for task in free for need in self._needs[task]}):
+            if entries[block].state is State.DONE:      # who still has to read it has it, or will get it
+                copies[block] = tuple(sorted({
+                    old[task] for task in self._consumers[block]
+                    if task not in self._doomed and entries[task].state < State.CANCELLED}))
+        running = self._running()
+        plan = make_plan(self.plan.graph, self.machine, self._learning.progress(claimed, running, copies))
+        self._learning.follow(plan, claimed)
+        return plan, free
+
+    def _count_users(self) -> None:
+        """Count anew who needs the blocks that are here."""
+        for block in self._held:
+            self._users[block] = self._sending.get(block, 0) + sum(
+                self._ranks[task] == self.rank and (self._states[task] is State.PLANNED or task == self.running)
+                for task in self._consumers[block])
+
+
+def _positions(order: Sequence[int]) -> list[int]:
+    """The place of each task in the order."""
+    places = [0] * len(order)
+    for place, task in enumerate(order):
+        places[task] = place
+    return places

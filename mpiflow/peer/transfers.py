@@ -17,7 +17,7 @@ from mpiflow.errors import MachineError
 from mpiflow.operations.values import Value, columns
 from mpiflow.peer import wire
 
-SLOTS = 16          # headers received ahead
+SLOTS = 16          # headers received ahead, by requests that are started again and again
 WINDOW = 4          # blocks being sent at one time; the pieces of one block are posted together
 _HEADER_TAG = 1
 _PIECE_TAG = 2      # pieces of block number s between two ranks have tag 2 + s mod TAGS
@@ -48,19 +48,26 @@ class Transfers:
 
     def __init__(self, comm: MPI.Comm) -> None:
         self._comm = comm
-        self._slots = [np.empty(wire.HEADER, np.uint8) for _ in range(SLOTS)]
-        self._headers: deque[tuple[int, MPI.Request]] = deque((slot, self._post(slot)) for slot in range(SLOTS))
+        self._status = MPI.Status()
+        self._slots: deque[tuple[MPI.Prequest, memoryview]] = deque(self._posted() for _ in range(SLOTS))
         self._incoming: list[_Incoming] = []
         self._queue: deque[tuple[int, int, Value]] = deque()
         self._outgoing: list[_Outgoing] = []
+        self._sent: list[tuple[int, int, int]] = []         # small ones leave at once; told at the next poll
         self._sequences: dict[int, int] = {}
 
-    def _post(self, slot: int) -> MPI.Request:
-        return self._comm.Irecv(self._slots[slot], MPI.ANY_SOURCE, _HEADER_TAG)
+    def _posted(self) -> tuple[MPI.Prequest, memoryview]:
+        room = bytearray(wire.HEADER)
+        request = self._comm.Recv_init([room, MPI.BYTE], MPI.ANY_SOURCE, _HEADER_TAG)
+        request.Start()
+        return request, memoryview(room)
 
     def send(self, task: int, rank: int, value: Value) -> None:
         """Send the block of ``task`` to ``rank`` as soon as the window has room; ``value`` must not change until sent."""
-        self._queue.append((task, rank, value))
+        if len(self._outgoing) < WINDOW:
+            self._start(task, rank, value)
+        else:
+            self._queue.append((task, rank, value))
 
     def poll(self) -> tuple[list[tuple[int, Value]], list[tuple[int, int, int]]]:
         """Advance everything.
@@ -68,49 +75,60 @@ class Transfers:
         Returns:
             Blocks that have arrived (task, value), and blocks that have been sent (task, rank, bytes).
         """
-        while self._queue and len(self._outgoing) < WINDOW:
-            self._outgoing.append(self._start(*self._queue.popleft()))
         arrived = self._poll_headers()
         if self._incoming:
             arrived += self._poll_pieces()
-        return arrived, self._poll_sends() if self._outgoing else []
+        if self._outgoing:
+            self._poll_sends()
+        while self._queue and len(self._outgoing) < WINDOW:
+            self._start(*self._queue.popleft())
+        if not self._sent:
+            return arrived, []
+        sent, self._sent = self._sent, []
+        return arrived, sent
 
-    def _start(self, task: int, rank: int, value: Value) -> _Outgoing:
+    def _start(self, task: int, rank: int, value: Value) -> None:
         sequence = self._sequences.get(rank, 0)
         self._sequences[rank] = sequence + 1
-        header, description = wire.pack(task, sequence, value)
-        size = sum(array.nbytes for _, array in columns(value))
-        pieces = wire.pieces(columns(value)) if description or size > wire.INLINE else []
+        header, description, nbytes = wire.pack(task, sequence, value)
+        request = self._comm.Isend([header, MPI.BYTE], rank, _HEADER_TAG)
+        if nbytes <= wire.INLINE and not description:
+            if request.Test():
+                self._sent.append((task, rank, nbytes))
+            else:
+                self._outgoing.append(_Outgoing(task, rank, nbytes, [request], [header]))
+            return
         tag = _PIECE_TAG + sequence % _TAGS
-        requests = [self._comm.Isend(header, rank, _HEADER_TAG)]
-        if description:
-            requests.append(self._comm.Isend(description, rank, tag))
-        requests += [self._comm.Isend(piece, rank, tag) for piece in pieces]
-        return _Outgoing(task, rank, size, requests, [header, description, *pieces])
+        messages = [*([np.frombuffer(description, np.uint8)] if description else []), *wire.pieces(columns(value))]
+        requests = [request, *(self._comm.Isend(message, rank, tag) for message in messages)]
+        self._outgoing.append(_Outgoing(task, rank, nbytes, requests, [header, *messages]))
 
     def _poll_headers(self) -> list[tuple[int, Value]]:
         """Take headers in the order in which their slots were posted, which is the order in which they match."""
-        arrived = []
-        status = MPI.Status()
-        while self._headers[0][1].Test(status):
-            slot, _ = self._headers.popleft()
-            header = wire.unpack(memoryview(self._slots[slot])[:status.Get_count(MPI.BYTE)])
-            self._headers.append((slot, self._post(slot)))
-            incoming = _Incoming(header.task, status.Get_source(), _PIECE_TAG + header.sequence % _TAGS)
-            if header.arrays is None:
-                incoming.description = np.empty(header.nbytes, np.uint8)
-                incoming.requests = [self._comm.Irecv(incoming.description, incoming.source, incoming.tag)]
-                self._incoming.append(incoming)
-            elif header.inline is not None:
-                arrays = wire.allocate(header.arrays)
-                wire.fill(arrays, header.inline)
-                arrived.append((header.task, wire.finished(arrays)))
+        arrived: list[tuple[int, Value]] = []
+        slots, status = self._slots, self._status
+        while slots[0][0].Test(status):
+            request, room = slots[0]
+            task, sequence, nbytes, arrays, payload = wire.unpack(room)
+            source = status.Get_source()
+            request.Start()
+            slots.rotate(-1)
+            if payload is not None:
+                arrived.append((task, wire.from_inline(arrays, payload)))
             else:
-                self._receive(incoming, header.arrays)
-                self._incoming.append(incoming)
+                self._await(_Incoming(task, source, _PIECE_TAG + sequence % _TAGS), arrays, nbytes)
         return arrived
 
-    def _receive(self, incoming: _Incoming, arrays: tuple[wire.ArrayHeader, ...]) -> None:
+    def _await(self, incoming: _Incoming, arrays: wire.Forms | None, nbytes: int) -> None:
+        """Receive what follows a header."""
+        if arrays is None:
+            incoming.description = np.empty(nbytes, np.uint8)
+            incoming.requests = [self._comm.Irecv(incoming.description, incoming.source, incoming.tag)]
+        else:
+            self._receive(incoming, arrays)
+        self._incoming.append(incoming)
+
+    def _receive(self, incoming: _Incoming, arrays: wire.Forms) -> None:
         try:
             incoming.arrays = wire.allocate(arrays)
         except MemoryError as error:
@@ -124,7 +142,7 @@ class Transfers:
         for incoming in self._incoming:
             incoming.requests = _pending(incoming.requests)
             if not incoming.requests and incoming.description is not None:
-                arrays = wire.unpack_arrays(memoryview(incoming.description))
+                arrays = wire.unpack_arrays(incoming.description.tobytes())
                 incoming.description = None
                 self._receive(incoming, arrays)
             if incoming.requests:
@@ -134,25 +152,24 @@ class Transfers:
         self._incoming = waiting
         return arrived
 
-    def _poll_sends(self) -> list[tuple[int, int, int]]:
+    def _poll_sends(self) -> None:
         for outgoing in self._outgoing:
             outgoing.requests = _pending(outgoing.requests)
-        sent = [(item.task, item.rank, item.nbytes) for item in self._outgoing if not item.requests]
-        if sent:
-            self._outgoing = [item for item in self._outgoing if item.requests]
-        return sent
+        self._sent += [(item.task, item.rank, item.nbytes) for item in self._outgoing if not item.requests]
+        self._outgoing = [item for item in self._outgoing if item.requests]
 
     @property
     def busy(self) -> bool:
         """Whether payload is under way."""
-        return bool(self._incoming or self._outgoing or self._queue)
+        return bool(self._incoming or self._outgoing or self._queue or self._sent)
 
     def close(self) -> None:
         """Withdraw the receives posted ahead. To be called when every rank knows that no block is under way."""
-        for _, request in self._headers:
+        for request, _ in self._slots:
             request.Cancel()
             request.Wait()
-        self._headers.clear()
+            request.Free()
+        self._slots.clear()
 
 
 def _pending(requests: list[MPI.Request]) -> list[MPI.Request]:

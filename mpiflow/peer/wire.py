@@ -1,6 +1,16 @@
-"""The message before a block: what it is, and the block itself if it is small. Never a pickle."""
+"""The message before a block: what it is, and the block itself if it is small. Never a pickle.
+
+    task u4 | sequence u4 | nbytes u8 | form u4 | length u4 | description | payload
+
+``description`` tells columns, dtypes and shapes in typed msgpack. ``form`` says where the rest is: the payload behind the
+description; or in pieces, messages of their own; or, of a table with very many columns, the description in a message of
+its own, and then the pieces. ``nbytes`` is the size of the payload, or of a description that follows. Little-endian.
+"""
 
 from __future__ import annotations
+
+import struct
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,6 +21,12 @@ from mpiflow.operations.values import Value, columns, from_columns
 INLINE = 4096       # a block up to this size [bytes] travels in one message with its header
 HEADER = 8192       # size [bytes] of a receive posted for a header
 PIECE = 64 << 20    # larger arrays travel in pieces of this size [bytes]
+_KNOWN = 1024       # descriptions remembered; programs send few kinds of values, again and again
+_PREFIX = struct.Struct("<IIQII")
+_SIZE = _PREFIX.size
+
+
+INLINED, IN_PIECES, DESCRIBED = range(3)       # where the rest of a block is
 
 
 class ArrayHeader(Struct, frozen=True, array_like=True):
@@ -21,64 +37,102 @@ class ArrayHeader(Struct, frozen=True, array_like=True):
     shape: tuple[int, ...]
 
 
-class BlockHeader(Struct, frozen=True, array_like=True):
-    """What precedes a block.
+class ArrayForm(NamedTuple):
+    """The same, ready to be made."""
 
-    Attributes:
-        task: The task that made it.
-        sequence: Counts the blocks from this source to this destination; tells pieces of different blocks apart.
-        arrays: Its columns; None if they need more room than a header has, and follow by themselves.
-        nbytes: Size of the payload [bytes], or of the column descriptions if ``arrays`` is None.
-        inline: The payload, if it is small.
-    """
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
 
-    task: int
-    sequence: int
-    nbytes: int
-    arrays: tuple[ArrayHeader, ...] | None
-    inline: bytes | None = None
+
+Forms = tuple[ArrayForm, ...]
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_HEADER = msgspec.msgpack.Decoder(BlockHeader)
 _ARRAYS = msgspec.msgpack.Decoder(tuple[ArrayHeader, ...])
+_written: dict[tuple[np.dtype, tuple[int, ...]], bytes] = {}
+_read: dict[bytes, Forms] = {}
 
 
-def describe(value: Value) -> tuple[ArrayHeader, ...]:
-    """Give the header of each column of ``value``."""
-    return tuple(
-        ArrayHeader(name, np.lib.format.dtype_to_descr(array.dtype), array.shape) for name, array in columns(value))
+def describe(value: Value) -> bytes:
+    """Give the description of the columns of ``value``."""
+    if isinstance(value, dict):
+        return _described(value)
+    key = value.dtype, value.shape
+    found = _written.get(key)
+    if found is None:
+        found = _described(value)
+        if value.dtype.metadata is None:
+            _remember(_written, key, found)
+    return found
 
 
-def pack(task: int, sequence: int, value: Value) -> tuple[bytes, bytes]:
-    """Give the header of a block, and the description of its columns if they do not fit into it."""
-    arrays = describe(value)
-    size = sum(array.nbytes for _, array in columns(value))
-    inline = b"".join(array.tobytes() for _, array in columns(value)) if size <= INLINE else None
-    header = _ENCODER.encode(BlockHeader(task, sequence, size, arrays, inline))
-    if len(header) <= HEADER:
-        return header, b""
-    described = _ENCODER.encode(arrays)
-    return _ENCODER.encode(BlockHeader(task, sequence, len(described), None)), described
+def _described(value: Value) -> bytes:
+    return _ENCODER.encode([ArrayHeader(name, np.lib.format.dtype_to_descr(array.dtype), array.shape)
+                            for name, array in columns(value)])
 
 
-def unpack(data: memoryview) -> BlockHeader:
-    """Undo ``pack``.
+def _remember(known: dict, key: object, found: object) -> None:
+    if len(known) >= _KNOWN:
+        known.clear()
+    known[key] = found
+
+
+def pack(task: int, sequence: int, value: Value) -> tuple[bytes, bytes, int]:
+    """Give the header of a block; the description of its columns if it does not fit in; and the payload's size [bytes].
+
+    The header holds a small payload. A larger one, or any whose description comes by itself, follows in ``pieces``.
+    """
+    description = describe(value)
+    length = len(description)
+    plain = not isinstance(value, dict)
+    nbytes = value.nbytes if plain else sum(array.nbytes for array in value.values())
+    if length > HEADER - INLINE - _SIZE:
+        return _PREFIX.pack(task, sequence, length, DESCRIBED, 0), description, nbytes
+    if nbytes > INLINE:
+        return _PREFIX.pack(task, sequence, nbytes, IN_PIECES, length) + description, b"", nbytes
+    payload = value.tobytes() if plain else b"".join([array.tobytes() for array in value.values()])
+    return _PREFIX.pack(task, sequence, nbytes, INLINED, length) + description + payload, b"", nbytes
+
+
+def unpack(data: memoryview) -> tuple[int, int, int, Forms | None, bytes | None]:
+    """Undo ``pack``; ``data`` may be longer than the header.
+
+    Returns:
+        The task that made the block. Its sequence, which counts the blocks from one rank to another. The size of the
+        payload [bytes], or of the description if that follows by itself. The columns, or None if it does. The payload,
+        if it is here.
 
     Raises:
         msgspec.ValidationError: The bytes are no header.
     """
-    return _HEADER.decode(data)
+    try:
+        task, sequence, nbytes, form, length = _PREFIX.unpack_from(data)
+    except struct.error as error:
+        raise msgspec.ValidationError(f"not a header: {error}") from None
+    start = _SIZE + length
+    if form == DESCRIBED:
+        return task, sequence, nbytes, None, None
+    arrays = unpack_arrays(bytes(data[_SIZE:start]))
+    if form == IN_PIECES:
+        return task, sequence, nbytes, arrays, None
+    payload = bytes(data[start:start + nbytes])
+    if form != INLINED or len(payload) != nbytes:
+        raise msgspec.ValidationError(f"not a header: form {form}, {len(payload)} of {nbytes} bytes")
+    return task, sequence, nbytes, arrays, payload
 
 
-def unpack_arrays(data: memoryview | bytes) -> tuple[ArrayHeader, ...]:
-    """Read the description of columns that came by itself."""
-    return _ARRAYS.decode(data)
+def unpack_arrays(data: bytes) -> Forms:
+    """Read the description of columns.
 
-
-def allocate(arrays: tuple[ArrayHeader, ...]) -> list[tuple[str, np.ndarray]]:
-    """Make the arrays that a block is received into."""
-    return [(item.name, np.empty(item.shape, _dtype(item.dtype))) for item in arrays]
+    Raises:
+        msgspec.ValidationError: The bytes are none.
+    """
+    found = _read.get(data)
+    if found is None:
+        found = tuple(ArrayForm(item.name, _dtype(item.dtype), item.shape) for item in _ARRAYS.decode(data))
+        _remember(_read, data, found)
+    return found
 
 
 def _dtype(descr: str | list) -> np.dtype:
@@ -93,17 +147,26 @@ def _tuples(descr: str | list) -> str | list:
             for name, kind, *shape in descr]
 
 
+def allocate(arrays: Forms) -> list[tuple[str, np.ndarray]]:
+    """Make the arrays that a block is received into."""
+    return [(name, np.empty(shape, dtype)) for name, dtype, shape in arrays]
+
+
+def from_inline(arrays: Forms, payload: bytes) -> Value:
+    """Give a small block as a read-only value; a plain array is a view of ``payload``."""
+    if len(arrays) == 1 and payload and not arrays[0].name:
+        return np.frombuffer(payload, arrays[0].dtype).reshape(arrays[0].shape)
+    made = allocate(arrays)
+    start = 0
+    for _, array in made:
+        as_bytes(array)[:] = np.frombuffer(payload, np.uint8, array.nbytes, start)
+        start += array.nbytes
+    return finished(made)
+
+
 def as_bytes(array: np.ndarray) -> np.ndarray:
     """View a C-contiguous array as uint8, without a copy."""
     return array.reshape(-1).view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
-
-
-def fill(arrays: list[tuple[str, np.ndarray]], payload: bytes) -> None:
-    """Copy an inline payload into its arrays."""
-    start = 0
-    for _, array in arrays:
-        as_bytes(array)[:] = np.frombuffer(payload, np.uint8, array.nbytes, start)
-        start += array.nbytes
 
 
 def finished(arrays: list[tuple[str, np.ndarray]]) -> Value:

@@ -9,7 +9,7 @@ from mpiflow.errors import did_you_mean
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import Registry, unknown_operation
 from mpiflow.planning.sources import SourceBlock, source_blocks
-from mpiflow.workflow.expressions import Call, Constant, Sum, walk
+from mpiflow.workflow.expressions import Call, Constant, Sum, Variable, walk
 from mpiflow.workflow.reading import Workflow
 
 
@@ -32,9 +32,9 @@ def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     return {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
 
 
-def numbers(expression: Sum) -> list[Constant]:
+def numbers(expression: Sum) -> list[Constant | Variable]:
     """The terms that are plain values."""
-    return [term for term in expression.terms if isinstance(term, Constant)]
+    return [term for term in expression.terms if isinstance(term, (Constant, Variable))]
 
 
 def _check_arguments(workflow: Workflow, name: str, operation: Operation, call: Call) -> None:
@@ -51,7 +51,7 @@ def _check_arguments(workflow: Workflow, name: str, operation: Operation, call: 
         return
     for key, item in (*zip(names, call.arguments, strict=True), *call.keywords):
         split = operation.linear and key == operation.first
-        if isinstance(item, Constant) and (split or not key):
+        if isinstance(item, (Constant, Variable)) and (split or not key):
             workflow.fail_at(name, item, f"{operation.name} needs a dataset here, not {item.value!r}", key)
         elif split and isinstance(item, Sum) and numbers(item) and len(item.terms) - len(numbers(item)) > 1:
             number = numbers(item)[0]

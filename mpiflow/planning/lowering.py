@@ -10,9 +10,9 @@ The split *defines* the value of a linear operation, wherever its tasks run::
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import networkx as nx
@@ -23,13 +23,13 @@ from mpiflow.errors import InternalError
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import BUILTIN, Registry
 from mpiflow.planning.checks import check, numbers
+from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK, Estimates, Expected
+from mpiflow.planning.forms import array_form
 from mpiflow.planning.sources import SourceBlock
 from mpiflow.planning.tasks import Block, Input, Kind, Task, TaskGraph, recipe_id
-from mpiflow.workflow.expressions import Call, Column, Constant, Expression, Ref, Sum
+from mpiflow.workflow.expressions import Call, Column, Constant, Expression, Ref, Sum, Variable, children, walk
+from mpiflow.workflow.loops import Loop, bound
 from mpiflow.workflow.reading import Workflow
-
-BYTES_PER_SECOND = 2e9      # of an operation that declares nothing; numpy streams at a few GB/s
-SECONDS_PER_TASK = 2e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,18 @@ class Blocks:
     def rows(self, block: int) -> int | None:
         """Number of rows of one block, if known."""
         return None if self.starts is None else self.starts[block + 1] - self.starts[block]
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The arguments of a call: datasets, and plain ones in order of their names, each with whether the loop's item is in it."""
+
+    datasets: tuple[tuple[str, Expression], ...]
+    plain: tuple[tuple[str, Any, bool], ...]
+
+    def parameters(self, item: Any) -> tuple[tuple[str, Any], ...]:
+        """The plain arguments when the loop is at ``item``."""
+        return tuple([(name, bound(value, item) if varies else value) for name, value, varies in self.plain])
 
 
 def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry], size: int) -> TaskGraph:
@@ -81,6 +93,12 @@ class _Lowering:
         self.numbers: dict[str, int] = {}
         self.named: dict[str, Blocks] = {}
         self.current = ""
+        self.estimates = Estimates(self.graph.tasks, lambda message: workflow.fail(("steps", self.current), message))
+        # Of the loop of the current step: its item, and by id what is the same for all items. Empty without a loop.
+        self.item: Any = None
+        self.fixed: dict[int, Blocks | None] = {}
+        self.sums: dict[int, Expression] = {}
+        self.bound: dict[int, Arguments] = {}
 
     # Names
 
@@ -90,11 +108,12 @@ class _Lowering:
         self.current = name
         tasks, starts = [], [0]
         for block in blocks:
-            seconds = SECONDS_PER_TASK + block.nbytes / BYTES_PER_SECOND
+            expected = Expected(block.nbytes, SECONDS_PER_TASK + block.nbytes / BYTES_PER_SECOND,
+                                array_form(block.dtype, block.shape))
             rows = block.stop - block.start
             tasks.append(self._add(
-                Kind.LOAD, "", (), (), recipe=(block.recipe, block.start, block.stop), rows=rows,
-                block=Block(name, block.start, block.stop, block.file, block.stamp), nbytes=block.nbytes, seconds=seconds,
+                Kind.LOAD, "", (), (), expected, recipe=(block.recipe, block.start, block.stop), rows=rows,
+                block=Block(name, block.start, block.stop, block.file, block.stamp),
                 ranks=self._loaders(name, pinned, block)))
             starts.append(starts[-1] + rows)
         self._name(name, "dataset", Blocks(tuple(tasks), tuple(starts)), dataset.unit or blocks[0].unit, dataset.tags)
@@ -111,7 +130,9 @@ class _Lowering:
         self.current = name
         step = self.workflow.document.steps[name]
         unit, tags = (None, ()) if isinstance(step, str) else (step.unit, step.tags)
-        self._name(name, "step", self.evaluate(self.workflow.expressions[name]), unit, tags)
+        loop, expression = self.workflow.loops.get(name), self.workflow.expressions[name]
+        blocks = self._loop(loop, expression) if loop else self.evaluate(expression)
+        self._name(name, "step", blocks, unit, tags)
 
     def _name(self, name: str, made_by: str, blocks: Blocks, unit: str | None, tags: Sequence[str]) -> None:
         self.named[name] = blocks
@@ -128,31 +149,81 @@ class _Lowering:
             self.current = file
             inputs = tuple(Input(name, self.named[name].tasks) for name in names)
             entries = [(name, self.graph.datasets[name]) for name in names]
-            self._add(Kind.WRITE, "", inputs, (("file", file),), nbytes=0,
+            self._add(Kind.WRITE, "", inputs, (("file", file),), self.estimates.read(inputs, nbytes=0),
                       recipe=(file, [(name, entry.id, entry.unit, entry.tags) for name, entry in entries]))
+
+    # Loops
+
+    def _loop(self, loop: Loop, expression: Expression) -> Blocks:
+        """Evaluate ``expression`` for each item; the blocks of all instances, in order, are those of the step."""
+        parts = list(walk(expression))
+        varying: set[int] = set()
+        for part in reversed(parts):                        # what is inside comes first
+            if isinstance(part, Variable) or any(id(inner) in varying for inner in children(part)):
+                varying.add(id(part))
+        self.fixed = {id(part): None for part in parts if id(part) not in varying}
+        blocks = self._repeated(loop, expression) or _joined([self._instance(item, expression) for item in loop.items])
+        self.item, self.fixed, self.sums, self.bound = None, {}, {}, {}
+        return blocks
+
+    def _instance(self, item: Any, expression: Expression) -> Blocks:
+        self.item = item
+        return self.evaluate(expression)
+
+    def _repeated(self, loop: Loop, call: Expression) -> Blocks | None:
+        """Quick way for the plainest loop: one call on the same whole datasets for all items; None if it is another."""
+        operation = self.registry[call.operation] if isinstance(call, Call) else None
+        if operation is None or operation.linear or self._is_own(operation, "concatenate", "column"):
+            return None
+        arguments = self._bind(operation, call)
+        if any(id(part) not in self.fixed for _, part in arguments.datasets):
+            return None
+        datasets = [(name, self.evaluate(part)) for name, part in arguments.datasets]
+        if operation.elementwise and any(len(blocks.tasks) > 1 for _, blocks in datasets):
+            return None
+        inputs = tuple(Input(name, blocks.tasks) for name, blocks in datasets)
+        expected = self.estimates.applied(operation, inputs, (), None) if self.estimates.alike(operation, inputs) else None
+        given = [(item.argument, [self.graph.tasks[task].id for task in item.tasks], item.cut) for item in inputs]
+        tasks = []
+        for item in loop.items:
+            parameters = arguments.parameters(item)
+            identity = recipe_id(Kind.APPLY, operation.name, operation.code, parameters, given, (), None)
+            number = self.numbers.get(identity)
+            if number is None:
+                right = expected or self.estimates.applied(operation, inputs, parameters, None)
+                number = self._append(identity, right, Kind.APPLY, operation.name, inputs, parameters)
+            tasks.append(number)
+        return Blocks(tuple(tasks))
 
     # Expressions
 
     def evaluate(self, expression: Expression) -> Blocks:
-        """Add the tasks for ``expression`` and give its blocks."""
+        """Add the tasks for ``expression`` and give its blocks; in a loop once, if it is the same for all items."""
+        key = id(expression)
+        if key not in self.fixed:
+            return self._evaluate(expression)
+        if self.fixed[key] is None:
+            self.fixed[key] = self._evaluate(expression)
+        return self.fixed[key]
+
+    def _evaluate(self, expression: Expression) -> Blocks:
         match expression:
             case Ref(name=name):
                 return self.named[name]
-            case Sum(terms=terms):
-                return self._sum(terms)
+            case Sum():
+                return self._sum(expression)
             case Column(table=table, name=name):
                 return self._column(self.evaluate(table), name)
             case Call():
                 return self._call(expression)
         raise InternalError(f"step {self.current!r}: {expression} is no dataset")
 
-    def _sum(self, terms: Sequence[Expression]) -> Blocks:
+    def _sum(self, expression: Sum) -> Blocks:
         """Add terms along a binary tree over their positions."""
-        while len(terms) > 1:
-            pairs = [Call("add", tuple(terms[i:i + 2])) if i + 1 < len(terms) else terms[i]
-                     for i in range(0, len(terms), 2)]
-            terms = pairs
-        return self.evaluate(terms[0])
+        added = self.sums.get(id(expression)) or _added(expression.terms)
+        if self.fixed:                                      # in a loop, which asks again
+            self.sums[id(expression)] = added
+        return self.evaluate(added)
 
     def _column(self, table: Blocks, name: str) -> Blocks:
         """Take a column of each block; every column of a table of known rows has them."""
@@ -164,24 +235,42 @@ class _Lowering:
         if operation.linear:
             return self._linear(operation, call)
         arguments, parameters = self._arguments(operation, call)
-        if operation.name == "concatenate" and operation.code == BUILTIN:
+        if self._is_own(operation, "concatenate"):
             return _joined([blocks for _, blocks in arguments])
+        if self._is_own(operation, "column") and len(arguments) == 1 and len(parameters) == 1:
+            return self._column(arguments[0][1], parameters[0][1])
         if operation.elementwise and any(len(blocks.tasks) > 1 for _, blocks in arguments):
             aligned = self._elementwise(operation, arguments, parameters)
             if aligned:
                 return aligned
-        inputs = tuple(Input(name, blocks.tasks) for name, blocks in arguments)
+        inputs = tuple([Input(name, blocks.tasks) for name, blocks in arguments])
         return Blocks((self._apply(operation, inputs, parameters),))
+
+    def _is_own(self, operation: Operation, *names: str) -> bool:
+        """Whether it is a built-in operation of one of these names."""
+        return operation.name in names and operation.code == BUILTIN
+
+    def _bind(self, operation: Operation, call: Call) -> Arguments:
+        """Name a call's arguments."""
+        if id(call) in self.bound:
+            return self.bound[id(call)]
+        names = operation.bind(len(call.arguments), [name for name, _ in call.keywords])
+        given = [*zip(names, call.arguments, strict=True), *call.keywords]
+        plain = [(name, item.template if isinstance(item, Variable) else item.value, isinstance(item, Variable))
+                 for name, item in given if isinstance(item, (Constant, Variable)) and name]
+        plain.sort(key=itemgetter(0))
+        arguments = Arguments(
+            tuple([pair for pair in given if not isinstance(pair[1], (Constant, Variable))]), tuple(plain))
+        if self.fixed:
+            self.bound[id(call)] = arguments
+        return arguments
 
     def _arguments(self, operation: Operation, call: Call, skip_first: bool = False) -> tuple[list, tuple]:
         """Split a call's arguments into datasets and plain parameters, by name."""
-        names = operation.bind(len(call.arguments), [name for name, _ in call.keywords])
-        bound = [*zip(names, call.arguments, strict=True), *call.keywords]
-        if skip_first:
-            bound = [item for item in bound if item[0] != operation.first]
-        datasets = [(name, self.evaluate(item)) for name, item in bound if not isinstance(item, Constant)]
-        parameters = tuple(sorted((name, item.value) for name, item in bound if isinstance(item, Constant) and name))
-        return datasets, parameters
+        arguments = self._bind(operation, call)
+        datasets = [(name, self.evaluate(part)) for name, part in arguments.datasets
+                    if not skip_first or name != operation.first]
+        return datasets, arguments.parameters(self.item)
 
     def _elementwise(self, operation: Operation, arguments: list[tuple[str, Blocks]], parameters: tuple) -> Blocks | None:
         """Apply ``operation`` block by block if all arguments are cut alike, or whole; None if they are not."""
@@ -237,50 +326,47 @@ class _Lowering:
             return level[0]
         wanted = operation.closing
         inputs = (Input("", (level[0],)), *(Input(name, item.tasks) for name, item in whole if name in wanted))
-        return self._add(Kind.FINISH, operation.name, inputs, tuple(item for item in parameters if item[0] in wanted))
+        given = tuple(item for item in parameters if item[0] in wanted)
+        estimated = operation.estimated_by["finish_nbytes"]
+        sizes = tuple(Input(name, item.tasks) for name, item in whole if name in estimated and name not in wanted)
+        hints = tuple(item for item in parameters if item[0] in wanted or item[0] in estimated)
+        return self._add(Kind.FINISH, operation.name, inputs, given, self.estimates.finished(operation, inputs, hints, sizes))
 
     def _combine(self, operation: Operation, pair: tuple[int, int]) -> int:
-        sizes = [self.graph.tasks[task].nbytes for task in pair]
-        joined = sum(sizes) if operation.combine == "concatenate" else max(sizes)
-        return self._add(Kind.COMBINE, operation.name, tuple(Input("", (task,)) for task in pair), (), nbytes=joined)
+        inputs = tuple(Input("", (task,)) for task in pair)
+        return self._add(Kind.COMBINE, operation.name, inputs, (), self.estimates.combined(operation, inputs))
 
     def _apply(self, operation: Operation, inputs: tuple[Input, ...], parameters: tuple, rows: int | None = None) -> int:
-        sizes = [sum(self.graph.tasks[task].nbytes for task in item.tasks) for item in inputs]
-        largest = max(sizes, default=8) if operation.elementwise else sum(sizes[:1]) or 8
-        return self._add(
-            Kind.APPLY, operation.name, inputs, parameters, rows=rows,
-            nbytes=int(self._estimate(operation, "nbytes", sizes[0] if sizes else 0, largest)),
-            seconds=self._estimate(operation, "seconds", sum(sizes), SECONDS_PER_TASK + sum(sizes) / BYTES_PER_SECOND))
+        expected = self.estimates.applied(operation, inputs, parameters, rows)
+        return self._add(Kind.APPLY, operation.name, inputs, parameters, expected, rows=rows)
 
-    def _estimate(self, operation: Operation, what: str, size: int, default: float) -> float:
-        """What an operation declares: a number, or a function of a size [bytes]; else the default."""
-        declared = getattr(operation, what)
-        if declared is None:
-            return default
-        try:
-            estimate = float(declared(size) if callable(declared) else declared)
-            if math.isfinite(estimate):
-                return max(estimate, 0.0)
-            reason = f"gives {estimate}"
-        except Exception as error:           # user code may raise anything
-            reason = f"raises {type(error).__name__}: {error}"
-        self.workflow.fail(("steps", self.current), f"operation {operation.name!r}: its {what} for {size} bytes {reason}")
-        return default
-
-    def _add(self, kind: Kind, operation: str, inputs: tuple[Input, ...], parameters: tuple, *, recipe: tuple = (),
-             rows: int | None = None, nbytes: int | None = None, seconds: float | None = None, **fields: Any) -> int:
+    def _add(self, kind: Kind, operation: str, inputs: tuple[Input, ...], parameters: tuple, expected: Expected, *,
+             recipe: tuple = (), rows: int | None = None, **fields: Any) -> int:
         """Add a task, or give the number of the one with the same recipe."""
         code = self.registry[operation].code if operation else ""
-        arguments = [(item.argument, [self.graph.tasks[task].id for task in item.tasks], item.cut) for item in inputs]
+        tasks = self.graph.tasks
+        arguments = [(item.argument, [tasks[task].id for task in item.tasks], item.cut) for item in inputs]
         identity = recipe_id(kind, operation, code, parameters, arguments, recipe, rows)
-        if identity not in self.numbers:
-            size = sum(self.graph.tasks[task].nbytes for item in inputs for task in item.tasks)
-            self.numbers[identity] = len(self.graph.tasks)
-            self.graph.tasks.append(Task(
-                identity, kind, self.current, operation, inputs, parameters, rows=rows,
-                nbytes=size if nbytes is None else nbytes,
-                seconds=SECONDS_PER_TASK + size / BYTES_PER_SECOND if seconds is None else seconds, **fields))
-        return self.numbers[identity]
+        number = self.numbers.get(identity)
+        if number is None:
+            number = self._append(identity, expected, kind, operation, inputs, parameters, rows=rows, **fields)
+        return number
+
+    def _append(self, identity: str, expected: Expected, kind: Kind, operation: str, inputs: tuple[Input, ...],
+                parameters: tuple, **fields: Any) -> int:
+        tasks = self.graph.tasks
+        self.numbers[identity] = number = len(tasks)
+        tasks.append(Task(identity, kind, self.current, operation, inputs, parameters,
+                          nbytes=expected.nbytes, seconds=expected.seconds, **fields))
+        self.estimates.note(number, expected)
+        return number
+
+
+def _added(terms: Sequence[Expression]) -> Expression:
+    """Terms added along a binary tree over their positions."""
+    while len(terms) > 1:
+        terms = [Call("add", tuple(terms[i:i + 2])) if i + 1 < len(terms) else terms[i] for i in range(0, len(terms), 2)]
+    return terms[0]
 
 
 def _split(operation: Operation, call: Call) -> Expression:

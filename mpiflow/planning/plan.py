@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
 
 from mpiflow.planning.machine import Machine
-from mpiflow.planning.placement import place
+from mpiflow.planning.placement import Placement, place
+from mpiflow.planning.progress import Expectations, Progress
+from mpiflow.planning.routes import Route
 from mpiflow.planning.tasks import TaskGraph
+from mpiflow.planning.timeline import in_order
+from mpiflow.planning.workload import Workload, workload
 
 
 @dataclass(frozen=True)
@@ -18,36 +26,72 @@ class Plan:
         graph: The tasks.
         ranks: Rank of each task.
         order: Tasks in order of expected start.
-        destinations: Ranks, other than its own, that each task's block is sent to, ascending: each once.
+        starts: Expected start of each task [s]; 0.0 of one that was claimed before.
+        estimates: Run times [s] and sizes [bytes] that the plan rests on.
+        routes: For each block its (source, destination) edges: from the producer, or from a rank with a copy, to
+            ranks that pass it on to their children. Each rank that needs the block is a destination once.
         seconds: Expected makespan [s].
-        nbytes: Expected bytes moved between ranks.
-        digest: Hash of all this.
+        digest: Hash of all this and the machine.
     """
 
     graph: TaskGraph
     ranks: tuple[int, ...]
     order: tuple[int, ...]
-    destinations: tuple[tuple[int, ...], ...] = field(repr=False)
+    starts: tuple[float, ...] = field(repr=False)
+    estimates: Expectations = field(repr=False)
+    routes: tuple[Route, ...] = field(repr=False)
     seconds: float
-    nbytes: int
     digest: str
 
+    @cached_property
+    def destinations(self) -> tuple[tuple[int, ...], ...]:
+        """Ranks that each task's block is sent to, ascending: each once."""
+        return tuple([tuple(sorted([rank for _, rank in route])) if route else () for route in self.routes])
 
-def make_plan(graph: TaskGraph, machine: Machine) -> Plan:
-    """Plan ``graph`` on ``machine``. Pure: equal arguments give equal plans, on every rank."""
-    placement = place(graph, machine)
-    ranks = placement.ranks
-    order = tuple(sorted(range(len(ranks)), key=lambda number: (placement.starts[number], number)))
-    destinations = tuple(
-        tuple(sorted({ranks[consumer] for consumer in following} - {ranks[number]}))
-        for number, following in enumerate(graph.consumers))
-    digest = _digest(graph, machine, ranks, order)
-    return Plan(graph, ranks, order, destinations, placement.seconds, placement.nbytes, digest)
+    @cached_property
+    def links(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """Blocks and bytes that each (source, destination) pair of ranks carries, ascending."""
+        links: dict[tuple[int, int], tuple[int, int]] = {}
+        for route, nbytes in zip(self.routes, self.estimates.nbytes, strict=True):
+            for edge in route:
+                blocks, total = links.get(edge, (0, 0))
+                links[edge] = (blocks + 1, total + nbytes)
+        return dict(sorted(links.items()))
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Expected bytes moved between ranks."""
+        return sum(nbytes for _, nbytes in self.links.values())
 
 
-def _digest(graph: TaskGraph, machine: Machine, ranks: tuple[int, ...], order: tuple[int, ...]) -> str:
-    text = hashlib.blake2b(repr((machine, sorted(graph.datasets.items()))).encode(), digest_size=16)
-    for number in order:
-        task = graph.tasks[number]
-        text.update(f"{number} {task.id} {task.nbytes} {task.seconds} {task.ranks} {ranks[number]}\n".encode())
+def make_plan(graph: TaskGraph, machine: Machine, progress: Progress | None = None,
+              seconds: Sequence[float] | None = None, nbytes: Sequence[int] | None = None) -> Plan:
+    """Plan ``graph`` on ``machine``. Pure: equal arguments give equal plans, on every rank.
+
+    Args:
+        graph: The tasks.
+        machine: The ranks.
+        progress: What is running or done already: only the other tasks are placed, and all times count from now.
+        seconds: Run times [s] that replace those the tasks declare; a progress has its own.
+        nbytes: Sizes of blocks [bytes], likewise.
+
+    Raises:
+        PlanningError: A task needs more memory than any rank has left.
+    """
+    work = workload(graph, machine, progress, seconds, nbytes)
+    placement = place(work)
+    order = tuple(in_order(placement.starts, work.estimates.seconds))
+    digest = _digest(work, placement, order)
+    return Plan(graph, placement.ranks, order, placement.starts, work.estimates, placement.routes, placement.seconds, digest)
+
+
+def _digest(work: Workload, placement: Placement, order: Sequence[int]) -> str:
+    """Hash few long byte strings; of the same content on every kind of machine."""
+    tasks = work.graph.tasks
+    text = hashlib.blake2b(repr((work.machine, sorted(work.graph.datasets.items()))).encode(), digest_size=16)
+    text.update("".join([task.id for task in tasks]).encode())
+    text.update(np.array(work.estimates.seconds, dtype="<f8").tobytes())
+    text.update(repr((work.estimates.nbytes, work.pins)).encode())
+    text.update(np.array([placement.ranks, order], dtype="<i4").tobytes())
+    text.update(repr([(block, route) for block, route in enumerate(placement.routes) if route]).encode())
     return text.hexdigest()

@@ -29,6 +29,8 @@ class SourceBlock:
         stamp: Size, time of modification and inode of its file.
         holders: Ranks that can load it; None if any can.
         unit: Unit that the file gives, or empty.
+        dtype: Dtype of its elements.
+        shape: Its shape.
     """
 
     recipe: Any
@@ -39,6 +41,8 @@ class SourceBlock:
     stamp: tuple[int, ...] = ()
     holders: tuple[int, ...] | None = None
     unit: str = ""
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
 
 
 def generator(dataset: Dataset) -> tuple[str, Any] | None:
@@ -69,7 +73,8 @@ def source_blocks(workflow: Workflow, name: str, sources: Sequence[SourceEntry])
         shape = generated_shape(settings)
         row = math.prod(shape[1:]) * np.dtype(settings.dtype).itemsize
         recipe = (kind, msgspec.to_builtins(settings))
-        return [SourceBlock(recipe, start, stop, (stop - start) * row) for start, stop in _cut(0, shape[0], dataset.blocks)]
+        return [SourceBlock(recipe, start, stop, (stop - start) * row, dtype=settings.dtype, shape=(stop - start, *shape[1:]))
+                for start, stop in _cut(0, shape[0], dataset.blocks)]
     files = [entry for entry in sources if entry.dataset == name]
     return list(_file_blocks(workflow, name, dataset, files)) if _usable(workflow, name, dataset, files) else []
 
@@ -120,7 +125,9 @@ def _file_blocks(workflow: Workflow, name: str, dataset: Dataset, files: Sequenc
         stamp = (entry.size, entry.mtime_ns, entry.inode)
         recipe = ("file", entry.file, dataset.path, *stamp)
         for start, stop in _cut(first, last, dataset.blocks):
-            yield SourceBlock(recipe, start, stop, (stop - start) * row, entry.file, stamp, entry.holders, entry.unit)
+            shape = (stop - start, *entry.shape[1:]) if entry.shape else ()
+            yield SourceBlock(recipe, start, stop, (stop - start) * row, entry.file, stamp, entry.holders, entry.unit,
+                              entry.dtype, shape)
 
 
 def _is_glob(file: str) -> bool:

@@ -49,6 +49,11 @@ def say(text: str, rank: int = 0) -> None:
         _print(text, sys.stdout)
 
 
+def warn(text: str) -> None:
+    """Print a warning to standard error; only for verbs of one process."""
+    _print(f"mpiflow: warning: {text}", sys.stderr)
+
+
 def _print(text: str, stream: TextIO | None) -> None:
     """Print, if anybody listens: a closed pipe or a full disk must not turn a run that went well into a failure."""
     if stream is None or stream.closed:

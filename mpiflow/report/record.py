@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from mpiflow.peer.run import Outcome
@@ -11,19 +15,27 @@ if TYPE_CHECKING:
 def record(outcome: Outcome) -> dict[str, Any]:
     """Give everything that is known at the end of a run as plain values.
 
-    Times are in seconds, sizes in bytes; ``moved`` lists [source rank, destination rank, blocks, bytes].
+    Times are in seconds, sizes in bytes; ``started`` is the time of day; ``columns`` of a task are the sizes of the arrays
+    that it made, a plain one without a name; ``moved`` lists [source rank, destination rank, blocks, bytes].
     """
     catalog, plan = outcome.catalog, outcome.plan
     tasks = [
         {"task": number, "id": task.id, "kind": str(task.kind), "step": task.step, "operation": task.operation,
          "needs": list(task.needs), "planned_rank": plan.ranks[number], "rank": entry.rank, "state": entry.state.name.lower(),
-         "start": entry.start, "seconds": entry.seconds, "nbytes": entry.nbytes, "error": entry.error}
+         "start": entry.start, "seconds": entry.seconds, "nbytes": entry.nbytes, "error": entry.error,
+         "parameters": dict(task.parameters), "columns": {name: _nbytes(dtype, shape) for name, dtype, shape in entry.form}}
         for number, (task, entry) in enumerate(zip(plan.graph.tasks, catalog.tasks, strict=True))]
     moved = [[source, *link] for source, traffic in enumerate(catalog.traffic) for link in traffic.sent]
+    started = datetime.now(UTC) - timedelta(seconds=outcome.seconds)
     return {
-        "name": outcome.workflow.document.name, "status": outcome.status, "hosts": list(outcome.hosts),
-        "seconds": outcome.seconds, "preparation": outcome.preparation, "predicted_seconds": plan.seconds,
+        "name": outcome.workflow.document.name, "started": started.isoformat(timespec="microseconds"),
+        "status": outcome.status, "hosts": list(outcome.hosts), "seconds": outcome.seconds,
+        "preparation": outcome.preparation, "predicted_seconds": plan.seconds,
         "predicted_bytes": plan.nbytes, "plan": plan.digest, "catalog": f"{catalog.digest:016x}", "epochs": catalog.version,
         "tasks": tasks, "moved": moved,
         "datasets": {entry.name: {"id": entry.id, "tasks": list(entry.tasks), "unit": entry.unit, "tags": list(entry.tags)}
                      for entry in plan.graph.datasets.values()}}
+
+
+def _nbytes(dtype: str, shape: tuple[int, ...]) -> int:
+    return np.dtype(dtype).itemsize * math.prod(shape)

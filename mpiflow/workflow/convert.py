@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -42,9 +43,10 @@ def _fields(located: Located, kind: type, value: dict[str, Any], path: Path, out
         path: Where it stands.
         outer: Keys of the mapping around it.
     """
-    known = {item.encode_name: item for item in msgspec.structs.fields(kind)}
+    known = _known(kind)
     for key in (key for key in value if key not in known and not _cut_off(key, value, [value.get("run")])):
         hint = f"; it belongs beside {path[-1]!r}, not into it" if key in outer else did_you_mean(key, known)
+        hint = "; it belongs into a step: name: {for: {i: [1, 2]}, run: ...}" if key == "for" and not hint else hint
         located.report((*path, key), f"unknown key {key!r}" + hint, key=True)
         located.broken.update((*path, other) for other in known if other not in value and did_you_mean(key, [other]))
     found = {}
@@ -59,6 +61,12 @@ def _fields(located: Located, kind: type, value: dict[str, Any], path: Path, out
         elif item.required and here not in located.broken:
             located.report(path, f"key {key!r} is missing" + (f" in {path[-1]!r}" if path else ""), key=True)
     return found
+
+
+@cache
+def _known(kind: type) -> dict[str, msgspec.structs.FieldInfo]:
+    """The fields of a Struct by their keys."""
+    return {item.encode_name: item for item in msgspec.structs.fields(kind)}
 
 
 def _cut_off(key: str, value: dict[str, Any], expressions: Iterable[Any]) -> bool:
@@ -125,6 +133,8 @@ def _named(located: Located, kind: Any, value: dict[str, Any], path: Path) -> di
     done = {}
     for name, item in value.items():
         here = (*path, name)
+        if path[-1:] == ("for",) and ")" in name:           # a range that YAML cut at a comma; it is reported itself
+            continue
         right = chosen is not Name or (_NAME.fullmatch(name) and not keyword.iskeyword(name))
         if not right and _cut_off(name, value, value.values()) and element is not Any:
             continue

@@ -8,11 +8,14 @@ from __future__ import annotations
 import ast
 import io
 import math
+import re
 import tokenize
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from mpiflow.workflow.loops import ITEM, PARAMETER, bound, template
 
 BINARY = {
     ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.FloorDiv: "floor_divide",
@@ -57,6 +60,20 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """A plain value made of the item of the step's loop: ``$i``, or a text or a list with ``$i`` in it."""
+
+    name: str
+    template: Any = ITEM
+    offset: int = field(default=0, compare=False)
+
+    @property
+    def value(self) -> Any:
+        """What messages show."""
+        return bound(self.template, f"${self.name}")
+
+
+@dataclass(frozen=True, slots=True)
 class Sum:
     """Two or more terms joined by ``+``, none of them a sum itself; a linear operation takes it apart."""
 
@@ -84,16 +101,21 @@ class Call:
     places: tuple[int, ...] = field(default=(), compare=False)
 
 
-Expression = Ref | Constant | Sum | Column | Call
+Expression = Ref | Constant | Variable | Sum | Column | Call
 
 
-def parse_expression(text: str) -> Expression:
+def parse_expression(text: str, variable: str = "") -> Expression:
     """Parse ``text``; line breaks in it are spaces.
+
+    Args:
+        text: What the user wrote.
+        variable: Name of the step's loop variable; ``$name`` then stands for its item, and ``$$`` in a text for a dollar sign.
 
     Raises:
         ExpressionError: The text is no expression, or uses what the language does not have.
     """
-    line = text.replace("\n", " ").replace("\r", " ").rstrip()
+    mark = _free_letter(text) if variable else ""
+    line = (_marked(text, variable, mark) if variable else text).replace("\n", " ").replace("\r", " ").rstrip()
     source = line.lstrip()
     indent = len(line) - len(source)
     if not source:
@@ -101,9 +123,24 @@ def parse_expression(text: str) -> Expression:
     if "\0" in text:
         raise ExpressionError("the null character is not possible", text.index("\0"))
     try:
-        return _Converter(source, indent).convert(_parse(source, indent))
+        return _Converter(source, indent, variable, mark).convert(_parse(source, indent))
     except RecursionError:
         raise ExpressionError("the expression is nested too deeply") from None
+
+
+def _free_letter(text: str) -> str:
+    """A letter that ``text`` has not; one that Python takes for part of a name as it is."""
+    return next(letter for letter in map(chr, range(0x4E00, 0x9FA0)) if letter not in text)
+
+
+def _marked(text: str, variable: str, mark: str) -> str:
+    """Write ``$variable`` as a name that Python's parser takes, of the same length, so that no place changes."""
+    def name(match: re.Match[str]) -> str:
+        if (match[1] or match[2]) != variable:
+            return match[0]
+        return mark + variable if match[1] else f"{mark}{mark}{variable}{mark}"
+
+    return PARAMETER.sub(name, text)
 
 
 def _parse(source: str, indent: int) -> ast.expr:
@@ -132,14 +169,19 @@ def _refuse_comment(source: str, indent: int) -> None:
 class _Converter:
     """Turns Python's nodes into ours; ``source`` and ``indent`` are for places in messages."""
 
-    def __init__(self, source: str, indent: int) -> None:
+    def __init__(self, source: str, indent: int, variable: str, mark: str) -> None:
         self.source = source
         self.indent = indent
+        self.variable = variable
+        self.mark = mark
         self.encoded = source.encode()
+        self.ascii = source.isascii()
         self.depth = 0
 
     def offset(self, node: ast.expr | ast.keyword) -> int:
         """Characters from the start of the text; Python counts bytes of UTF-8."""
+        if self.ascii:
+            return self.indent + node.col_offset
         return self.indent + len(self.encoded[:node.col_offset].decode())
 
     def convert(self, node: ast.expr) -> Expression:
@@ -154,11 +196,13 @@ class _Converter:
         offset = self.offset(node)
         match node:
             case ast.Name(id=name):
-                return Ref(name, offset)
+                return self._name(name, offset)
+            case ast.Constant(value=str() as text) if self.variable:
+                return self._filled(self._unmarked(_checked(text, offset)), offset)
             case ast.Constant(value=value) if value is None or isinstance(value, (bool, int, float, str)):
                 return Constant(_checked(value, offset), offset)
             case ast.List() | ast.Tuple():
-                return Constant([self._plain(item) for item in node.elts], offset)
+                return self._list(node, offset)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)) if not isinstance(value, bool):
                 return Constant(_checked(-value, offset), offset)
             case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
@@ -170,14 +214,43 @@ class _Converter:
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in COMPARE:
                 return Call(COMPARE[type(op)], (self.convert(left), self.convert(right)), (), offset)
             case ast.Attribute(value=table, attr=name) if not isinstance(table, (ast.Constant, ast.List, ast.Tuple)):
-                return Column(self.convert(table), name, offset)
+                return Column(self.convert(table), self._chosen(name, offset), offset)
             case ast.Call(func=ast.Name(id=name)):
                 arguments, places = tuple(map(self.convert, node.args)), tuple(map(self.offset, node.keywords))
-                return Call(name, arguments, self._keywords(node), offset, places)
+                return Call(self._chosen(name, offset), arguments, self._keywords(node), offset, places)
         raise ExpressionError(self._refusal(node), offset)
 
+    def _name(self, name: str, offset: int) -> Expression:
+        if self.variable and self._unmarked(name) in (f"${self.variable}", f"${{{self.variable}}}"):
+            return Variable(self.variable, ITEM, offset)
+        return Ref(self._chosen(name, offset), offset)
+
+    def _chosen(self, name: str, offset: int) -> str:
+        """Refuse a name that is made of the item: what a step reads is known before its loop runs."""
+        if self.variable and self.mark in name:
+            raise ExpressionError(f"{self._unmarked(name)!r}: ${self.variable} is a value and cannot be part of a name", offset)
+        return name
+
+    def _unmarked(self, text: str) -> str:
+        """The text as the user wrote it."""
+        if not self.variable:
+            return text
+        mark, name = self.mark, self.variable
+        return text.replace(f"{mark}{mark}{name}{mark}", f"${{{name}}}").replace(mark + name, f"${name}")
+
+    def _filled(self, value: Any, offset: int) -> Expression:
+        """A plain value, with places for the item if it has any."""
+        filled, varies = template(value, self.variable)
+        return Variable(self.variable, filled, offset) if varies else Constant(filled, offset)
+
+    def _list(self, node: ast.List | ast.Tuple, offset: int) -> Expression:
+        items = [self._plain(item) for item in node.elts]
+        values = [item.template if isinstance(item, Variable) else item.value for item in items]
+        varies = any(isinstance(item, Variable) for item in items)
+        return Variable(self.variable, values, offset) if varies else Constant(values, offset)
+
     def _refusal(self, node: ast.expr) -> str:
-        text = self.encoded[node.col_offset:node.end_col_offset].decode()
+        text = self._unmarked(self.encoded[node.col_offset:node.end_col_offset].decode())
         shown = text if len(text) <= 40 else text[:37] + "..."
         instead = INSTEAD.get(type(getattr(node, "op", node)))
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
@@ -192,14 +265,14 @@ class _Converter:
                 raise ExpressionError("'**' is not possible here", self.offset(keyword))
             if keyword.arg in keywords:
                 raise ExpressionError(f"argument {keyword.arg!r} is given twice", self.offset(keyword))
-            keywords[keyword.arg] = self.convert(keyword.value)
+            keywords[self._chosen(keyword.arg, self.offset(keyword))] = self.convert(keyword.value)
         return tuple(keywords.items())
 
-    def _plain(self, node: ast.expr) -> Any:
+    def _plain(self, node: ast.expr) -> Constant | Variable:
         value = self.convert(node)
-        if not isinstance(value, Constant):
+        if not isinstance(value, (Constant, Variable)):
             raise ExpressionError("a list may hold plain values only", self.offset(node))
-        return value.value
+        return value
 
 
 def _checked(value: Any, offset: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ class Located:
         marks: Line and column, counted from 1, of each value by its path.
         keys: The same of each key.
         texts: Texts that are as in the file, so that an offset into one has a place there.
+        exactly: Gives ``texts`` again, as nodes that know the text around them; the quick ones do not.
         problems: What is wrong, so far.
         broken: Paths at which something is wrong: what follows from it need not be said as well.
     """
@@ -31,6 +33,7 @@ class Located:
     marks: dict[Path, tuple[int, int]] = field(default_factory=dict)
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
     texts: dict[Path, yaml.ScalarNode] = field(default_factory=dict)
+    exactly: Callable[[], dict[Path, yaml.ScalarNode]] | None = None
     problems: list[Problem] = field(default_factory=list)
     broken: set[Path] = field(default_factory=set)
 
@@ -43,9 +46,16 @@ class Located:
             place = place[:-1]
         line, column = marks.get(place, (1, 1))
         if offset is not None and marks is self.marks and path in self.texts:
-            line, column = _place_inside(self.texts[path], offset)
+            line, column = _place_inside(self._text(path), offset)
         self.problems.append(Problem(self.file, line, column, message))
 
+    def _text(self, path: Path) -> yaml.ScalarNode:
+        """The node of a text, with the text around it; asked for only when there is something to report."""
+        if self.exactly is not None:
+            exact = self.exactly()
+            self.texts = {place: exact.get(place, node) for place, node in self.texts.items()}
+            self.exactly = None
+        return self.texts[path]
 
     def heard(self, line: int, column: int) -> None:
         """Note that something is wrong at a place, which is reported by somebody else."""
@@ -53,13 +63,15 @@ class Located:
 
     def followed_by(self, path: Path) -> str:
         """The character behind a text, if it is as in the file."""
-        mark = self.texts[path].end_mark if path in self.texts else None
-        return mark.buffer[mark.pointer:].lstrip()[:1] if mark else ""
+        mark = self._text(path).end_mark if path in self.texts else None
+        return mark.buffer[mark.pointer:].lstrip()[:1] if mark and mark.buffer else ""
 
 
 def _place_inside(node: yaml.ScalarNode, offset: int) -> tuple[int, int]:
     """Line and column of character ``offset`` of a text, which YAML may have folded; escaped texts give their start."""
     start, end = node.start_mark, node.end_mark
+    if start.buffer is None:
+        return start.line + 1, start.column + 1
     raw = start.buffer[start.pointer:end.pointer]
     first, last = 0, len(raw)
     if node.style in ("'", '"'):

@@ -15,6 +15,7 @@ Number = int | float
 Shape = Annotated[list[Extent], Meta(min_length=1, description="Extents; cut into blocks along the first.")]
 Rows = Annotated[list[Extent], Meta(min_length=2, max_length=2, description="The first row, and the one behind the last.")]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Items = Annotated[list[str | int | float | bool], Meta(min_length=1, description="The values of the variable, in order.")]
 
 
 class Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,7 +55,7 @@ class Full(Part):
 
     shape: Shape
     value: Number
-    dtype: Literal["int32", "int64", "float32", "float64"] = "float64"
+    dtype: Literal["uint8", "int32", "int64", "float32", "float64"] = "float64"
 
 
 class Dataset(Part):
@@ -81,6 +82,8 @@ class Step(Part):
     run: str
     inputs: Annotated[dict[Name, str | Number], Meta(description="Argument to expression.")] = field(name="in", default={})
     parameters: Annotated[dict[Name, Any], Meta(description="Argument to plain value.")] = field(name="with", default={})
+    loop: Annotated[dict[Name, Items | str], Meta(min_length=1, description="Variable to its values: list or range.")] = field(
+        name="for", default={})
     unit: str | None = None
     tags: list[str] = []
 

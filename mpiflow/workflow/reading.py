@@ -5,19 +5,31 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import PurePath
+from typing import Any
 
 import msgspec
 import networkx as nx
 
 from mpiflow.errors import DocumentError, did_you_mean
 from mpiflow.workflow.convert import convert_document, shown
-from mpiflow.workflow.expressions import Call, Constant, Expression, ExpressionError, Ref, parse_expression, references, walk
+from mpiflow.workflow.expressions import (
+    Call,
+    Constant,
+    Expression,
+    ExpressionError,
+    Ref,
+    Variable,
+    parse_expression,
+    references,
+    walk,
+)
 from mpiflow.workflow.located import Located, Path
+from mpiflow.workflow.loops import Loop, template
 from mpiflow.workflow.model import Document, Step
-from mpiflow.workflow.rules import HDF5_SUFFIXES, check_datasets, check_results
+from mpiflow.workflow.rules import HDF5_SUFFIXES, check_datasets, check_loop, check_results
 from mpiflow.workflow.text import locate
 
 __all__ = ["HDF5_SUFFIXES", "Workflow", "draft_workflow", "read_workflow"]
@@ -35,6 +47,7 @@ class Workflow:
         graph: Names of datasets and steps; an edge leads from what is read to what reads it.
         located: Where each value stands, and the problems noted so far.
         digest: Hash of the text and the parameters; equal on ranks that see the same workflow.
+        loops: The loops of the steps that have one.
     """
 
     document: Document
@@ -43,6 +56,7 @@ class Workflow:
     graph: nx.DiGraph
     located: Located
     digest: str
+    loops: Mapping[str, Loop] = field(default_factory=dict)
 
     def fail(self, path: Path, message: str, offset: int | None = None, key: bool = False) -> None:
         """Note a problem at ``path`` of the document, to be raised by ``finish``; see ``Located.report``."""
@@ -101,9 +115,15 @@ def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = N
         raise DocumentError(located.problems)
     document = msgspec.structs.replace(document, results={name: _normal(file) for name, file in document.results.items()})
     parts: dict[str, Parts] = {}
-    expressions = {}
+    expressions, loops = {}, {}
     for name, step in document.steps.items():
-        parts[name], expression = _expression(located, name, step)
+        loop = None if isinstance(step, str) else check_loop(located, name, step)
+        if loop is not None:
+            loops[name] = loop
+        elif _has_loop(located, name):                      # a wrong one: what $i is in the rest, nobody knows
+            parts[name] = ()
+            continue
+        parts[name], expression = _expression(located, name, step, loop.variable if loop else "")
         if expression is not None:
             expressions[name] = expression
     names = _names(located)
@@ -111,7 +131,7 @@ def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = N
     check_results(located, document, names)
     graph = _name_graph(located, document, parts, names)
     digest = hashlib.blake2b(repr((text, sorted((overrides or {}).items()))).encode("utf-8", "surrogateescape"), digest_size=16)
-    return Workflow(document, expressions, parts, graph, located, digest.hexdigest())
+    return Workflow(document, expressions, parts, graph, located, digest.hexdigest(), loops)
 
 
 def _normal(file: str) -> str:
@@ -122,7 +142,12 @@ def _normal(file: str) -> str:
 
 # Steps
 
-def _expression(located: Located, name: str, step: str | Step) -> tuple[Parts, Expression | None]:
+def _has_loop(located: Located, name: str) -> bool:
+    written = located.value["steps"][name]
+    return isinstance(written, dict) and "for" in written
+
+
+def _expression(located: Located, name: str, step: str | Step, variable: str) -> tuple[Parts, Expression | None]:
     """Parse a step's texts; ``run: name`` with ``in`` and ``with`` becomes a call."""
     path: Path = ("steps", name)
     if isinstance(step, str) or not step.run.strip().isidentifier():
@@ -130,14 +155,14 @@ def _expression(located: Located, name: str, step: str | Step) -> tuple[Parts, E
             if given:
                 located.report((*path, key), f"{key!r} needs the name of an operation under 'run', not an expression", key=True)
         path, text = (path, step) if isinstance(step, str) else ((*path, "run"), step.run)
-        expression = _parsed(located, path, text)
-        if isinstance(expression, Constant):
+        expression = _parsed(located, path, text, variable)
+        if isinstance(expression, (Constant, Variable)):
             located.report(path, f"{shown(expression.value)} is no dataset; a step must compute one", offset=expression.offset)
             expression = None
         return ((path, expression),) if expression else (), expression
     parts, whole = [], True
     for argument, text in step.inputs.items():
-        expression = _parsed(located, (*path, "in", argument), str(text))
+        expression = _parsed(located, (*path, "in", argument), str(text), variable)
         if argument in step.parameters:
             located.report((*path, "with", argument), f"argument {argument!r} stands under 'in' as well", key=True)
         elif expression:
@@ -146,13 +171,19 @@ def _expression(located: Located, name: str, step: str | Step) -> tuple[Parts, E
         whole = False
     whole = whole and not _broken_inside(located, (*path, "in")) and not _broken_inside(located, (*path, "with"))
     keywords = [(place[-1], expression) for place, expression in parts]
-    keywords += [(argument, Constant(value)) for argument, value in step.parameters.items()]
+    keywords += [(argument, _plain(value, variable)) for argument, value in step.parameters.items()]
     return tuple(parts), Call(step.run.strip(), (), tuple(keywords)) if whole else None
 
 
-def _parsed(located: Located, path: Path, text: str) -> Expression | None:
+def _plain(value: Any, variable: str) -> Constant | Variable:
+    """A value under ``with``."""
+    filled, varies = template(value, variable) if variable else (value, False)
+    return Variable(variable, filled) if varies else Constant(filled)
+
+
+def _parsed(located: Located, path: Path, text: str, variable: str) -> Expression | None:
     try:
-        return parse_expression(text)
+        return parse_expression(text, variable)
     except ExpressionError as error:
         cut = error.unclosed and located.followed_by(path) == ","
         hint = "; inside { } an expression with a comma needs quotes" if cut else ""
@@ -161,7 +192,7 @@ def _parsed(located: Located, path: Path, text: str) -> Expression | None:
 
 
 def _broken_inside(located: Located, path: Path) -> bool:
-    return any(place[:len(path)] == path for place in located.broken)
+    return bool(located.broken) and any(place[:len(path)] == path for place in located.broken)
 
 
 # Names
@@ -212,8 +243,8 @@ def _no_name(ref: Ref, document: Document, names: Collection[str]) -> str:
 def _report_cycles(located: Located, graph: nx.DiGraph, steps: list[str]) -> None:
     """Report one cycle of each strongly connected part, a shortest one through its first step in the document."""
     for part in nx.strongly_connected_components(graph):
-        inside = graph.subgraph(part)
-        if inside.number_of_edges():
+        if len(part) > 1 or any(graph.has_edge(name, name) for name in part):
+            inside = graph.subgraph(part)
             first = min(part, key=steps.index)
             ways = [nx.shortest_path(inside, first, last) for last in sorted(inside.predecessors(first))]
             cycle = [first, *reversed(min(ways, key=len))]

@@ -8,10 +8,11 @@ from pathlib import PurePath
 
 from mpiflow.errors import did_you_mean
 from mpiflow.workflow.located import Located, Path
-from mpiflow.workflow.model import LARGEST, Arange, Dataset, Document, Full
+from mpiflow.workflow.loops import Loop, parse_items
+from mpiflow.workflow.model import LARGEST, Arange, Dataset, Document, Full, Step
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".h5md", ".nc")
-_BITS = {"int32": 31, "int64": 63}
+_LIMITS = {"uint8": (0, 2**8), "int32": (-2**31, 2**31), "int64": (-2**63, 2**63)}      # from, and below
 
 
 def check_datasets(located: Located, document: Document) -> None:
@@ -53,23 +54,23 @@ def _check_generator(located: Located, path: Path, settings: object) -> None:
     """Report what would only fail, or give other numbers than asked for, when it is made."""
     if settings is None:                                    # it is wrong and was reported
         return
-    bits = _BITS.get(settings.dtype)
+    limits = _LIMITS.get(settings.dtype)
     if isinstance(settings, Arange):
         if settings.stop < settings.start:
             located.report((*path, "stop"), f"'stop' is below 'start': {settings.stop} < {settings.start}")
-        elif bits and not _fits(settings.start, bits):
+        elif limits and not _fits(settings.start, limits):
             located.report((*path, "start"), f"{settings.start} does not fit {settings.dtype}")
-        elif bits and not _fits(settings.stop - 1, bits):
+        elif limits and not _fits(settings.stop - 1, limits):
             located.report((*path, "stop"), f"{settings.stop} does not fit {settings.dtype}")
         return
     if math.prod(settings.shape) * 8 > LARGEST:
         located.report((*path, "shape"), f"an array of shape {settings.shape} is too large")
-    if isinstance(settings, Full) and bits and not (settings.value == int(settings.value) and _fits(settings.value, bits)):
+    if isinstance(settings, Full) and limits and not (settings.value == int(settings.value) and _fits(settings.value, limits)):
         located.report((*path, "value"), f"{settings.value} does not fit {settings.dtype}")
 
 
-def _fits(value: float, bits: int) -> bool:
-    return -(2**bits) <= value < 2**bits
+def _fits(value: float, limits: tuple[int, int]) -> bool:
+    return limits[0] <= value < limits[1]
 
 
 def check_results(located: Located, document: Document, names: Collection[str]) -> None:
@@ -95,3 +96,28 @@ def check_results(located: Located, document: Document, names: Collection[str]) 
         elif files.intersection(pure.parents):
             located.report(here, f"a part of the path {file!r} is itself a result file")
         owners.setdefault(pure, name)
+
+
+def check_loop(located: Located, name: str, step: Step) -> Loop | None:
+    """Give the loop of a step; None if it has none, or a wrong one, which is reported."""
+    path: Path = ("steps", name, "for")
+    written = located.value["steps"][name].get("for")
+    if not isinstance(written, dict) or not written or path in located.broken:
+        return None
+    if cut := next((key for key, value in written.items() if isinstance(value, str) and "(" in value and ")" not in value), None):
+        located.report((*path, cut), f"{written[cut]!r} is cut off; inside {{ }} a range with a comma needs quotes")
+        return None
+    if len(written) > 1:
+        located.report(path, f"'for' has {len(written)} variables ({', '.join(written)}); only one is possible, "
+                       "grids of several are not there yet", key=True)
+        return None
+    (variable,) = written
+    here = (*path, variable)
+    if variable in (located.value.get("params") or {}):
+        located.report(here, f"{variable!r} is a parameter of the document already; give the variable another name", key=True)
+    elif variable in step.loop and not any(place[:4] == here for place in located.broken):
+        try:
+            return Loop(variable, parse_items(step.loop[variable]))
+        except ValueError as error:
+            located.report(here, str(error))
+    return None

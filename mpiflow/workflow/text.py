@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from mpiflow.errors import DocumentError, Problem, did_you_mean
 from mpiflow.workflow.located import Located, Path
+from mpiflow.workflow.loops import PARAMETER, escaped
 
 MAX_NODES = 1_000_000
-_PARAMETER = re.compile(r"\$(?:\$|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")        # what can be escaped in YAML, but neither printed nor put in a file name
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _TAG = "tag:yaml.org,2002:"
@@ -33,6 +34,34 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 for _kind, _pattern in _NUMBERS.items():
     _Loader.add_implicit_resolver(_TAG + _kind, re.compile(f"^(?:{_pattern})$"), list("-+.0123456789"))
+
+
+def _quick_loader() -> type:
+    """Give the same loader on libyaml, which is many times faster, but whose nodes do not know the text around them.
+
+    Only its events are used: its own composer ends the process when the text is nested very deeply.
+    """
+    if not yaml.__with_libyaml__:
+        return _Loader
+
+    class Quick(yaml.composer.Composer, yaml.cyaml.CParser, yaml.resolver.Resolver):
+        yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+        def __init__(self, text: str) -> None:
+            yaml.cyaml.CParser.__init__(self, text)
+            yaml.composer.Composer.__init__(self)
+            yaml.resolver.Resolver.__init__(self)
+
+        def descend_resolver(self, current_node: yaml.Node, current_index: Any) -> None:
+            """Nothing: there are no resolvers by path."""
+
+        def ascend_resolver(self) -> None:
+            """Nothing."""
+
+    return Quick
+
+
+_QuickLoader = _quick_loader()
 
 
 def decode(data: bytes, file: str) -> str:
@@ -55,7 +84,22 @@ def _line_and_column(before: str) -> tuple[int, int]:
 
 
 def parse(text: str, file: str) -> yaml.Node:
-    """Compose the one YAML document in ``text``.
+    """Compose the one YAML document in ``text``, quickly; what libyaml refuses, or cannot nest, is left to ``parse_exactly``.
+
+    So are tabs, in which libyaml sees more sense than PyYAML.
+
+    Raises:
+        DocumentError: The text is not YAML, is empty, or holds several documents.
+    """
+    try:
+        node = None if "\t" in text else yaml.compose(text, Loader=_QuickLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        node = None
+    return parse_exactly(text, file) if node is None else node
+
+
+def parse_exactly(text: str, file: str) -> yaml.Node:
+    """Compose the one YAML document in ``text`` into nodes that know the text around them.
 
     Raises:
         DocumentError: The text is not YAML, is empty, or holds several documents.
@@ -95,19 +139,26 @@ def locate(text: str, file: str, overrides: Mapping[str, str]) -> Located:
         DocumentError: The text is not YAML, or far too large.
     """
     root = parse(text, file)
-    document = Located(file)
+    document = Located(file, exactly=lambda: _texts(text, file))
     try:
         plain = _Reader(document).read(root, ())
         if isinstance(plain, dict):
             misspelt = "params" not in plain and any(did_you_mean(key, ["params"]) for key in plain)
             params = _parameters(document, None if misspelt else plain.get("params", {}), overrides)
-            plain = {key: value if key in ("params", "name") else _substitute(document, value, (key,), params)
-                     for key, value in plain.items()}
+            plain = {key: _filled(document, key, value, params) for key, value in plain.items()}
             plain.update({"params": params} if params else {})
     except RecursionError:
         raise DocumentError([Problem(file, 1, 1, "the document is nested too deeply")]) from None
     document.value = plain
     return document
+
+
+def _texts(text: str, file: str) -> dict[Path, yaml.ScalarNode]:
+    """The nodes of all texts, with the text around them."""
+    exact = Located(file)
+    with contextlib.suppress(DocumentError, RecursionError):        # libyaml takes a little more than PyYAML
+        _Reader(exact).read(parse_exactly(text, file), ())
+    return exact.texts
 
 
 class _Reader:
@@ -180,6 +231,8 @@ class _Reader:
 
     def _plain(self, node: yaml.ScalarNode) -> tuple[Any, str]:
         """Give the value of a scalar, and what is wrong with it."""
+        if node.tag == _TAG + "str":
+            return node.value, ""
         if node.tag == _TAG + "int" and _LEADING_ZERO.fullmatch(node.value):
             return None, f"{node.value!r} starts with 0: write the number without it, or quote it if it is text"
         try:
@@ -198,7 +251,7 @@ def _parameters(document: Located, given: Any, overrides: Mapping[str, str]) -> 
         return None
     params = dict(given)
     for name, value in given.items():
-        if isinstance(value, str) and any((match[1] or match[2]) in given for match in _PARAMETER.finditer(value)):
+        if isinstance(value, str) and any((match[1] or match[2]) in given for match in PARAMETER.finditer(value)):
             document.report(("params", name), f"parameter {name!r}: a parameter cannot be made of others ({value!r})", offset=0)
     for name, text in overrides.items():
         if name in given:
@@ -225,30 +278,79 @@ def _override(document: Located, name: str, text: str) -> Any:
     return value
 
 
-def _substitute(document: Located, value: Any, path: Path, params: Mapping[str, Any] | None) -> Any:
-    """Replace $name in every text of ``value``; $$ stands for a dollar sign."""
+def _filled(document: Located, key: str, value: Any, params: Mapping[str, Any] | None) -> Any:
+    """Put parameters into one section of the document."""
+    if key in ("params", "name"):
+        return value
+    if key == "steps" and isinstance(value, dict):
+        return _steps(document, value, params)
+    return _substitute(document, value, (key,), params)
+
+
+def _steps(document: Located, steps: dict[str, Any], params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Put parameters into steps; in those with a loop, its variable stays."""
+    done = {}
+    for name, step in steps.items():
+        path: Path = ("steps", name)
+        if isinstance(step, dict) and "for" in step:
+            loop = _substitute(document, step["for"], (*path, "for"), params)
+            done[name] = {key: loop if key == "for" else _loop_part(document, item, (*path, key), params, loop)
+                          for key, item in step.items()}
+        else:
+            done[name] = _substitute(document, step, path, params)
+    return done
+
+
+def _loop_part(document: Located, value: Any, path: Path, params: Mapping[str, Any] | None, loop: Any) -> Any:
+    if path[-1] not in ("run", "in", "with"):
+        return _substitute(document, value, path, params)
+    if not isinstance(loop, dict) or not loop:              # who knows what it should have been; reported elsewhere
+        return _substitute(document, value, path, None)
+    return _substitute(document, value, path, params, tuple(loop))
+
+
+def _substitute(document: Located, value: Any, path: Path, params: Mapping[str, Any] | None,
+                variables: Sequence[str] | None = None) -> Any:
+    """Replace $name in every text of ``value``; $$ stands for a dollar sign.
+
+    In a step with a loop, which has ``variables``, these and $$ are left for ``loops.template``.
+    """
     if isinstance(value, dict):
-        return {key: _substitute(document, item, (*path, key), params) for key, item in value.items()}
+        return {key: _substitute(document, item, (*path, key), params, variables) for key, item in value.items()}
     if isinstance(value, list):
-        return [_substitute(document, item, (*path, index), params) for index, item in enumerate(value)]
-    matches = list(_PARAMETER.finditer(value)) if isinstance(value, str) else []
+        return [_substitute(document, item, (*path, index), params, variables) for index, item in enumerate(value)]
+    matches = list(PARAMETER.finditer(value)) if isinstance(value, str) and "$" in value else []
+    left = () if variables is None else (None, *variables)
+    matches = [match for match in matches if (match[1] or match[2]) not in left]
     if not matches:
         return value
+    _check_names(document, path, matches, params, variables or ())
+    document.texts.pop(path, None)                          # offsets no longer fit what stands in the file
+    if path in document.broken:
+        return None
+    kept = (lambda item: item) if variables is None else escaped
+    if len(matches) == 1 and matches[0][0] == value and value != "$$":
+        return kept(params[matches[0][1] or matches[0][2]])
+
+    def put(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        return match[0] if name in left else kept(str(params[name])) if name else "$"
+
+    return PARAMETER.sub(put, value)
+
+
+def _check_names(document: Located, path: Path, matches: Iterable[re.Match[str]], params: Mapping[str, Any] | None,
+                 variables: Sequence[str]) -> None:
+    """Report names that are no parameters; what is made of something wrong is broken as well."""
     for match in matches:
         name = match[1] or match[2]
         if name and params is None:
             document.broken.add(path)
         elif name and name not in params:
-            document.report(path, _no_parameter(name, params), offset=match.start())
+            document.report(path, _no_parameter(name, [*params, *variables]), offset=match.start())
         elif name and ("params", name) in document.broken:
             document.broken.add(path)
-    document.texts.pop(path, None)                          # offsets no longer fit what stands in the file
-    if path in document.broken:
-        return None
-    if len(matches) == 1 and matches[0][0] == value and value != "$$":
-        return params[matches[0][1] or matches[0][2]]
-    return _PARAMETER.sub(lambda match: str(params[match[1] or match[2]]) if match[1] or match[2] else "$", value)
 
 
-def _no_parameter(name: str, params: Mapping[str, Any]) -> str:
+def _no_parameter(name: str, params: Iterable[str]) -> str:
     return f"no parameter {name!r}" + did_you_mean(name, params)

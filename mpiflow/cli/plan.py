@@ -1,0 +1,110 @@
+"""``plan``: say what would run where, what would move and how long it would take, without MPI."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import msgspec
+
+from mpiflow.catalog.catalog import merge_sources
+from mpiflow.cli.arguments import add_workflow, overrides
+from mpiflow.errors import DocumentError, LaunchError, Problem, did_you_mean
+from mpiflow.peer.reading import read
+from mpiflow.planning.forecast import forecast
+from mpiflow.planning.lowering import lower
+from mpiflow.planning.machine import BANDWIDTH, LATENCY, Machine
+from mpiflow.planning.tasks import TaskGraph
+from mpiflow.report.console import say
+from mpiflow.report.planned import as_json, explanation, text
+
+HELP = "say what would run where, what would move and how long it would take, for any number of ranks"
+LARGEST = 1_000_000     # ranks
+_UNITS = {"": 1} | {f"{letter}{end}": base ** power for power, letter in enumerate("KMGTP", 1)
+                    for end, base in (("", 1024), ("IB", 1024), ("B", 1000))} | {"B": 1}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of this verb."""
+    add_workflow(parser)
+    parser.add_argument("-n", dest="size", metavar="RANKS", type=_count, default=1, help="number of ranks (default: 1)")
+    parser.add_argument("--ranks-per-node", metavar="RANKS", type=_count, help="ranks on each node (default: all on one)")
+    parser.add_argument("--memory", metavar="SIZE", type=_nbytes, help="what blocks may take on each rank, e.g. 4GB or 512MiB")
+    parser.add_argument("--machine", metavar="FILE", type=Path,
+                        help='JSON file with "latency" [s] and "bandwidth" [bytes/s], each [within a node, between nodes]')
+    parser.add_argument("--explain", metavar="STEP", help="show the ranks weighed for each task of this step, and their costs")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def execute(chosen: argparse.Namespace) -> int:
+    """Plan the workflow for a machine that need not be here."""
+    graph, name = _tasks(chosen)
+    if chosen.explain is not None:
+        _known(chosen.explain, graph)
+    found = forecast(graph, _machine(chosen), name)
+    if chosen.json:
+        say(as_json(found, chosen.explain))
+    else:
+        say(text(found) if chosen.explain is None else explanation(found, chosen.explain))
+    return 0
+
+
+def _tasks(chosen: argparse.Namespace) -> tuple[TaskGraph, str]:
+    """Read and compile the workflow as if all ranks were here: a file that is seen here is seen by all."""
+    local = read(chosen.workflow, overrides(chosen), rank=0)
+    everyone = tuple(range(chosen.size))
+    sources = merge_sources([msgspec.structs.replace(entry, holders=everyone) for entry in local.sources])
+    if local.complaints:
+        complaints = [Problem(c.file, c.line, c.column, c.message) for c in local.complaints]
+        raise DocumentError([*complaints, *local.problems(local.complaints, sources)])
+    return lower(local.workflow, local.registry, sources, chosen.size), local.workflow.document.name
+
+
+def _known(step: str, graph: TaskGraph) -> None:
+    names = sorted({task.step for task in graph.tasks} | set(graph.datasets))
+    if step not in names:
+        hint = did_you_mean(step, names) or f" (steps: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''})"
+        raise LaunchError(f"--explain {step}: the workflow has no such step{hint}")
+
+
+def _machine(chosen: argparse.Namespace) -> Machine:
+    per_node = chosen.ranks_per_node or chosen.size
+    nodes = tuple([rank // per_node for rank in range(chosen.size)])
+    memory = None if chosen.memory is None else (chosen.memory,) * chosen.size
+    links = _Links() if chosen.machine is None else _links(chosen.machine)
+    return Machine(nodes, links.latency, links.bandwidth, memory)
+
+
+class _Links(msgspec.Struct, forbid_unknown_fields=True):
+    """What a machine file may hold."""
+
+    latency: tuple[float, float] = LATENCY
+    bandwidth: tuple[float, float] = BANDWIDTH
+
+
+def _links(file: Path) -> _Links:
+    try:
+        links = msgspec.json.decode(file.read_bytes(), type=_Links)
+    except OSError as error:
+        raise LaunchError(f"--machine {file}: cannot read it: {error.strerror}") from None
+    except msgspec.MsgspecError as error:
+        raise LaunchError(f"--machine {file}: {error}") from None
+    if min(links.latency) < 0 or min(links.bandwidth) <= 0:
+        raise LaunchError(f"--machine {file}: latencies must not be negative, and bandwidths must be above 0")
+    return links
+
+
+def _count(word: str) -> int:
+    """A number of ranks."""
+    if not re.fullmatch(r"[0-9]{1,7}", word) or not 1 <= int(word) <= LARGEST:
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of ranks (1 to {LARGEST})")
+    return int(word)
+
+
+def _nbytes(word: str) -> int:
+    """A size such as 4GB (10^9), 4GiB or, as in SLURM, 4G (both 2^30)."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)", word.strip().lower())
+    if not match or match[2].upper() not in _UNITS or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{word!r} is no size; write for example 4GB, 512MiB or 2G")
+    return int(float(match[1]) * _UNITS[match[2].upper()])

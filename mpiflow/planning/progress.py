@@ -1,0 +1,36 @@
+"""How far a run has come, as the planner needs it; and what it expects of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+UNCLAIMED = -1
+
+
+class Expectations(NamedTuple):
+    """What is expected of each task: run time [s] and size of its block [bytes]."""
+
+    seconds: tuple[float, ...]
+    nbytes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a new plan has to take as given.
+
+    Attributes:
+        ranks: Rank of each task that is claimed: running, done, failed or cancelled; -1 of one that may be placed.
+        ends: Expected end of each claimed task, in seconds from now; 0.0 if done.
+        copies: For blocks of done tasks, the ranks where a copy surely is or will be. A claimed task whose block is
+            not here is taken as running.
+        seconds: Expected run time of each task [s].
+        nbytes: Expected size of each block [bytes].
+    """
+
+    ranks: tuple[int, ...]
+    ends: tuple[float, ...]
+    copies: Mapping[int, tuple[int, ...]]
+    seconds: tuple[float, ...]
+    nbytes: tuple[int, ...]
