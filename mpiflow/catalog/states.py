@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import IntEnum
 
 from mpiflow.errors import InternalError
 
@@ -22,13 +22,13 @@ class State(IntEnum):
         return self >= State.CANCELLED
 
 
-class Change(Enum):
+class Change(IntEnum):
     """What can happen to a task."""
 
-    START = "start"
-    FINISH = "finish"
-    FAIL = "fail"
-    CANCEL = "cancel"
+    START = 0
+    FINISH = 1
+    FAIL = 2
+    CANCEL = 3
 
 
 TRANSITIONS = {
@@ -49,4 +49,4 @@ def advance(state: State, change: Change) -> State:
     try:
         return TRANSITIONS[state, change]
     except KeyError:
-        raise InternalError(f"a task that is {state.name} cannot {change.value}") from None
+        raise InternalError(f"a task that is {state.name} cannot {change.name.lower()}") from None

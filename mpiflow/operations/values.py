@@ -11,6 +11,7 @@ from mpiflow.errors import OperationError
 
 Value = np.ndarray | dict[str, np.ndarray]
 Combine = Callable[[Any, Any], Any]
+_NUMBERS = frozenset({float, bool})
 
 
 def as_value(result: Any) -> Value:
@@ -22,6 +23,8 @@ def as_value(result: Any) -> Value:
     Raises:
         OperationError: It is something else, for example None, an array of Python objects or one with masked elements.
     """
+    if type(result) is np.ndarray or type(result) in _NUMBERS:
+        return _as_array(result)
     if isinstance(result, Mapping):
         if not result:
             raise OperationError("the operation returned an empty table")
@@ -38,6 +41,10 @@ def _column_name(name: Any) -> str:
 def _as_array(result: Any) -> np.ndarray:
     if result is None:
         raise OperationError("the operation returned None; it must return an array, a number or a dict of such")
+    if type(result) in _NUMBERS:            # the common case of small results, without ceremony
+        array = np.array(result)
+        array.flags.writeable = False
+        return array
     if np.ma.is_masked(result):
         raise OperationError("the operation returned a masked array; use its filled(), or the masked elements would count")
     try:
@@ -47,7 +54,9 @@ def _as_array(result: Any) -> np.ndarray:
     if array.dtype.hasobject:
         raise OperationError(f"the operation returned Python objects ({type(result).__name__}); "
                              "it must return an array, a number or a dict of such")
-    array = np.asarray(array, array.dtype.newbyteorder("="), order="C").view()
+    if not array.dtype.isnative or not array.flags.c_contiguous:
+        array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
+    array = array.view()
     owner = array
     while isinstance(owner, np.ndarray):        # an operation that has kept its buffer must fail, not change this value
         owner.flags.writeable = False
@@ -62,7 +71,7 @@ def columns(value: Value) -> tuple[tuple[str, np.ndarray], ...]:
 
 def nbytes(value: Value) -> int:
     """Give the size of ``value`` [bytes]."""
-    return sum(array.nbytes for _, array in columns(value))
+    return sum([array.nbytes for array in value.values()]) if isinstance(value, dict) else value.nbytes
 
 
 def from_columns(arrays: Sequence[tuple[str, np.ndarray]]) -> Value:

@@ -38,14 +38,19 @@ class Executor:
             MachineError: A file cannot be read or written.
         """
         task = self._graph.tasks[number]
-        if task.kind is Kind.LOAD:
+        kind = task.kind
+        if kind is Kind.LOAD:
             return as_value(load(self._workflow, task.block))
-        if task.kind is Kind.WRITE:
+        if kind is Kind.WRITE:
             self._write(task, values)
             return _EMPTY
         operation = self._registry[task.operation]
-        result = as_value(_call(task, operation, _arguments(task, operation, values)))
-        _check(task, operation, result)
+        if task.inputs:
+            result = as_value(_call(task, operation, _arguments(task, operation, values)))
+        else:
+            result = as_value(operation.function(**dict(task.parameters)))
+        if task.rows is not None or operation.dtype is not None:
+            _check(task, operation, result)
         return result
 
     def _write(self, task: Task, values: Mapping[int, Value]) -> None:

@@ -298,7 +298,9 @@ class Loop:
 
 
 def _form(value: Value) -> Form:
-    return tuple((name, array.dtype.str, array.shape) for name, array in columns(value))
+    if isinstance(value, dict):
+        return tuple([(name, array.dtype.str, array.shape) for name, array in columns(value)])
+    return (("", value.dtype.str, value.shape),)
 
 
 def _nap(waited: float, spin: float) -> None:

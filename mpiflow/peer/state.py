@@ -179,7 +179,7 @@ class PeerState:
         for task in mine:
             missing[task] = num = len(needs[task]) - sum(need in held for need in needs[task]) if held else len(needs[task])
             if not num:
-                self._ready.append((position[task], task))
+                self._ready.append(position[task])
         heapq.heapify(self._ready)
         for block, edges in enumerate(plan.routes):
             for source, destination in edges:
@@ -220,7 +220,7 @@ class PeerState:
     def _continue(self, actions: list[Action]) -> list[Action]:
         """Start the next task if there is one, and report at once what others wait for."""
         if self.running is None and self._ready and not self._stopping and not self._frozen:
-            _, task = heapq.heappop(self._ready)
+            task = self.plan.order[heapq.heappop(self._ready)]
             self._states[task] = advance(self._states[task], Change.START)
             self.running = task
             actions.append(Run(task))
@@ -254,10 +254,11 @@ class PeerState:
         task = event.task
         self._back(task)
         self._close(task, Change.FINISH, event.start, event.seconds, event.nbytes, event.form)
+        needs = self._needs[task]
+        if not needs and not self._consumers[task]:
+            return [Free(task)]
         actions = self._hold(task)
-        if self._needs[task]:
-            actions += self._release(self._needs[task])
-        return actions
+        return actions + self._release(needs) if needs else actions
 
     def _on_raised(self, event: Raised) -> list[Action]:
         self._back(event.task)
@@ -281,7 +282,7 @@ class PeerState:
                 users += 1
                 self._missing[task] -= 1
                 if not self._missing[task]:
-                    heapq.heappush(self._ready, (self._position[task], task))
+                    heapq.heappush(self._ready, self._position[task])
         self._users[block] = users
         actions = self._send(block) if block in self._forwards else []
         return actions or self._free_if_unused(block)
@@ -393,7 +394,7 @@ class PeerState:
                 actions += self._release(self._needs[task])
             elif task == self.running:
                 actions.append(Interrupt(task))
-        self._ready = [(place, task) for place, task in self._ready if self._states[task] is State.PLANNED]
+        self._ready = [place for place in self._ready if self._states[self.plan.order[place]] is State.PLANNED]
         heapq.heapify(self._ready)
         return actions
 
