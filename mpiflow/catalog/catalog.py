@@ -10,6 +10,8 @@ import msgspec
 from mpiflow.catalog.entries import Delta, SourceEntry, TaskEntry, Traffic, encode
 from mpiflow.catalog.states import State
 
+_PLANNED, _DONE = State.PLANNED, State.DONE
+
 
 class DatasetEntry(msgspec.Struct, frozen=True, gc=False):
     """One named dataset.
@@ -89,22 +91,28 @@ class Catalog:
 
     def merge(self, entry: TaskEntry) -> bool:
         """Take ``entry`` if it is newer than what is known; say whether it was."""
-        old = self.tasks[entry.task]
+        task = entry.task
+        old = self.tasks[task]
         if entry <= old:
             return False
-        self.tasks[entry.task] = entry
+        self.tasks[task] = entry
         before, after = old.state, entry.state
-        if before is not after:
-            self.num_open += (before >= State.CANCELLED) - (after >= State.CANCELLED)
-            if after is State.RUNNING:
-                self.running.add(entry.task)
-            elif before is State.RUNNING:
-                self.running.remove(entry.task)
-            if after is State.FAILED:
-                self.failed = sorted({*self.failed, entry.task})
-            elif before is State.FAILED:
-                self.failed.remove(entry.task)
+        if before is _PLANNED and after is _DONE:       # as most news are
+            self.num_open -= 1
+        elif before is not after:
+            self._count(task, before, after)
         return True
+
+    def _count(self, task: int, before: State, after: State) -> None:
+        self.num_open += before.final - after.final
+        if after is State.RUNNING:
+            self.running.add(task)
+        elif before is State.RUNNING:
+            self.running.remove(task)
+        if after is State.FAILED:
+            self.failed = sorted({*self.failed, task})
+        elif before is State.FAILED:
+            self.failed.remove(task)
 
     @property
     def quiet(self) -> bool:

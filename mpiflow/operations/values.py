@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,8 @@ def _as_array(result: Any) -> np.ndarray:
         array = np.array(result)
         array.flags.writeable = False
         return array
-    if np.ma.is_masked(result):
+    masked = sys.modules.get("numpy.ma")       # numpy loads it when it is first asked for; what nobody loaded made no array
+    if masked and masked.is_masked(result):
         raise OperationError("the operation returned a masked array; use its filled(), or the masked elements would count")
     try:
         array = np.asarray(result)
