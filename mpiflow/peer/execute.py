@@ -45,10 +45,10 @@ class Executor:
             self._write(task, values)
             return _EMPTY
         operation = self._registry[task.operation]
-        if task.inputs:
-            result = as_value(_call(task, operation, _arguments(task, operation, values)))
+        if kind is Kind.APPLY and task.rows is None:
+            result = as_value(_apply(task, operation, values))
         else:
-            result = as_value(operation.function(**dict(task.parameters)))
+            result = as_value(_call(task, operation, _arguments(task, operation, values)))
         if task.rows is not None or operation.dtype is not None:
             _check(task, operation, result)
         return result
@@ -60,6 +60,18 @@ class Executor:
             value = _joined(item, values)
             results.append(Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name))
         write_results(self._results / dict(task.parameters)["file"], results)
+
+
+def _apply(task: Task, operation: Operation, values: Mapping[int, Value]) -> object:
+    """Call the operation with whole blocks; what most tasks do, so without detours."""
+    positional, keywords = [], dict(task.parameters)
+    for item in task.inputs:
+        value = values[item.tasks[0]] if len(item.tasks) == 1 else _joined(item, values)
+        if item.argument:
+            keywords[item.argument] = value
+        else:
+            positional.append(value)
+    return operation.function(*positional, **keywords)
 
 
 def _call(task: Task, operation: Operation, arguments: list[tuple[str, Value]]) -> object:

@@ -24,7 +24,6 @@ from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
 from mpiflow.peer.state import (
-    Action,
     Arrived,
     End,
     EpochDone,
@@ -53,6 +52,7 @@ _LATE = 0.02            # then it sleeps for this share of the time that it has 
 _NAPS = (20e-6, 5e-3)   # seconds: but not less and not more than this
 _PACE = 5e-5            # seconds: short tasks run one after the other for so long before the network is looked at
 _TICK = 2e-3            # seconds: how often the second thread looks while a task runs
+_REST = 8e-3            # seconds: how long it sleeps at most while tasks are short: each waking costs the main thread a pause
 _BURST = 20             # and how many times in a row it looks while blocks are under way
 _SWITCH = 5e-4          # seconds: how long Python code may keep the second thread waiting at each of its MPI calls
 _GARBAGE = 100_000      # new objects between two searches for garbage, while nothing of ours makes any
@@ -121,7 +121,8 @@ class Loop:
         try:
             with self._lock:
                 self._epoch_due = self._began + IDLE_PERIOD
-                self._do(self._state.begin())
+                for action in self._state.begin():
+                    self._perform[type(action)](action)
             self._turn_until_ended()
         finally:
             self._closed = True
@@ -168,25 +169,23 @@ class Loop:
         for item in sent:
             self._handle(Sent(*item))
         parts = self._epochs.poll()
+        now = time.perf_counter()
         if parts is not None:
             self._failed = None
-            now = time.perf_counter()
             self._epoch_due = now + (IDLE_PERIOD if self._state.running is None else BUSY_PERIOD)
             self._handle(EpochDone([decode_delta(part) for part in parts]))
-        elif self._epoch_due and time.perf_counter() >= self._epoch_due:
+        elif self._epoch_due and now >= self._epoch_due:
             self._epoch_due = 0.0
             self._handle(EpochDue())
-        if self._failed and time.perf_counter() - self._failed[0] > PATIENCE:
+        if self._failed and now - self._failed[0] > PATIENCE:
             raise OperationError(f"{self._failed[1]}\nand some rank did not hear of it for {PATIENCE} s: an operation there "
                                  "keeps the interpreter to itself")
         return bool(arrived or sent or parts)
 
     def _handle(self, event: Event) -> None:
-        self._do(self._state.handle(event))
-
-    def _do(self, actions: list[Action]) -> None:
-        for action in actions:
-            self._perform[type(action)](action)
+        perform = self._perform
+        for action in self._state.handle(event):
+            perform[type(action)](action)
 
     def _on_run(self, action: Run) -> None:
         self._task = action.task
@@ -262,12 +261,15 @@ class Loop:
 
     def _help(self) -> None:
         """Turn the loop while the main thread is in a task."""
+        rest = _TICK / 2
         try:
             while not self._closed:
                 since = self._since
                 if since is None or time.perf_counter() - since < _TICK:
-                    self._rest(since)
+                    rest = min(2 * rest, _REST)
+                    self._rest(since, rest)
                     continue
+                rest = _TICK / 2
                 moved = False
                 for _ in range(_BURST if self._transfers.busy else 1):
                     with self._lock:
@@ -281,13 +283,13 @@ class Loop:
             self.error = error
             self._leave()
 
-    def _rest(self, since: float | None) -> None:
-        """Sleep a tick; with no task for long, sleep until one starts."""
+    def _rest(self, since: float | None, rest: float) -> None:
+        """Sleep for ``rest``; with no task for long, until one starts."""
         if since is None:
             self._wake.clear()
             if self._since is None and not self._closed:
                 self._wake.wait()
-        time.sleep(_TICK)
+        time.sleep(rest)
 
     def _abandon_if_stuck(self) -> None:
         if self._interrupted is None or self._abandoned or self._since is None:

@@ -108,6 +108,7 @@ class End(NamedTuple):
 
 
 Action = Run | Send | Free | Exchange | Interrupt | End
+_PLANNED = State.PLANNED
 
 
 class PeerState:
@@ -154,8 +155,7 @@ class PeerState:
         self._consumers = plan.graph.consumers
         self._states = [State.PLANNED] * num            # of the tasks that are placed here
         self._missing = [0] * num                       # blocks that such a task waits for
-        self._held: set[int] = set()
-        self._users: dict[int, int] = {}                # block held: tasks here and sends that still need it
+        self._users: dict[int, int] = {}                # block that is here: tasks here and sends that still need it
         self._forwards: dict[int, list[int]] = {}       # block that will be here: ranks that get it from here
         self._expected: dict[int, int] = {}             # block: how often it will still arrive
         self._early: list[int] = []                     # blocks that a plan not seen yet has sent here
@@ -174,7 +174,7 @@ class PeerState:
         mine = [task for task in tasks if plan.ranks[task] == self.rank]
         self._position = _positions(plan.order)
         self._num_open = len(mine) + (self.running is not None)
-        held, missing, needs, position = self._held, self._missing, self._needs, self._position
+        held, missing, needs, position = self._users, self._missing, self._needs, self._position
         self._ready = []
         for task in mine:
             missing[task] = num = len(needs[task]) - sum(need in held for need in needs[task]) if held else len(needs[task])
@@ -201,7 +201,7 @@ class PeerState:
         """The blocks from other ranks that tasks here still wait for."""
         return sorted({
             need for task, rank in enumerate(self._ranks) if rank == self.rank and self._states[task] is State.PLANNED
-            for need in self._needs[task] if need not in self._held and self._ranks[need] != self.rank})
+            for need in self._needs[task] if need not in self._users and self._ranks[need] != self.rank})
 
     def begin(self) -> list[Action]:
         """Give the first actions."""
@@ -275,13 +275,12 @@ class PeerState:
 
     def _hold(self, block: int) -> list[Action]:
         """A block is here: it goes on to others, and tasks that waited for nothing else become ready."""
-        self._held.add(block)
-        users = 0
+        rank, ranks, states, missing, users = self.rank, self._ranks, self._states, self._missing, 0
         for task in self._consumers[block]:
-            if self._ranks[task] == self.rank and self._states[task] is State.PLANNED:
+            if ranks[task] == rank and states[task] is _PLANNED:
                 users += 1
-                self._missing[task] -= 1
-                if not self._missing[task]:
+                missing[task] -= 1
+                if not missing[task]:
                     heapq.heappush(self._ready, self._position[task])
         self._users[block] = users
         actions = self._send(block) if block in self._forwards else []
@@ -292,8 +291,6 @@ class PeerState:
         if self._stopping or self._frozen:
             return []
         sends: list[Action] = [Send(block, rank) for rank in self._forwards.pop(block)]
-        for send in sends:
-            self._traffic.setdefault(send.rank, [0, 0])
         self._users[block] += len(sends)
         self._sending[block] = self._sending.get(block, 0) + len(sends)
         self._num_sending += len(sends)
@@ -302,16 +299,18 @@ class PeerState:
     def _release(self, blocks: Sequence[int]) -> list[Action]:
         """A task or send that needed ``blocks`` needs them no more."""
         freed: list[Action] = []
+        users = self._users
         for block in blocks:
-            if block in self._held:
-                self._users[block] -= 1
-                freed += self._free_if_unused(block)
+            num = users.get(block)
+            if num is not None:
+                users[block] = num - 1
+                if num == 1:
+                    freed += self._free_if_unused(block)
         return freed
 
     def _free_if_unused(self, block: int) -> list[Action]:
         if self._users[block] or self._frozen:
             return []
-        self._held.remove(block)
         del self._users[block]
         return [Free(block)]
 
@@ -325,12 +324,12 @@ class PeerState:
         else:
             raise InternalError(f"rank {self.rank}: block {block} arrived uncalled for")
         self._received += 1
-        if block in self._held:         # it came twice, by an old plan and a new one
+        if block in self._users:        # it came twice, by an old plan and a new one
             return self._send(block) if block in self._forwards else []
         return self._hold(block)
 
     def _on_sent(self, event: Sent) -> list[Action]:
-        traffic = self._traffic[event.rank]
+        traffic = self._traffic.setdefault(event.rank, [0, 0])
         traffic[0] += 1
         traffic[1] += event.nbytes
         self._num_sending -= 1
@@ -428,13 +427,13 @@ class PeerState:
             self._adopt(plan, free)
             self.catalog.follow(plan.digest)
             self._count_users()
-            for block in sorted(self._held.intersection(self._forwards)):
+            for block in sorted(self._users.keys() & self._forwards.keys()):
                 actions += self._send(block)
         return actions + self._sweep()
 
     def _sweep(self) -> list[Action]:
         """Forget what was only kept because this rank was frozen."""
-        return [action for block in sorted(self._held) for action in self._free_if_unused(block)]
+        return [action for block in sorted(self._users) for action in self._free_if_unused(block)]
 
     def _new_plan(self) -> tuple[Plan, list[int]]:
         """Make the next plan, the same on all ranks; and give the tasks that it places."""
@@ -455,7 +454,7 @@ class PeerState:
 
     def _count_users(self) -> None:
         """Count anew who needs the blocks that are here."""
-        for block in self._held:
+        for block in self._users:
             self._users[block] = self._sending.get(block, 0) + sum(
                 self._ranks[task] == self.rank and (self._states[task] is State.PLANNED or task == self.running)
                 for task in self._consumers[block])
