@@ -103,6 +103,38 @@ class Complaint(Struct, frozen=True, array_like=True, order=True):
     message: str
 
 
+class Seen(Struct, frozen=True, array_like=True, order=True):
+    """What earlier runs have shown of an operation.
+
+    Attributes:
+        kind: "apply", "combine" or "finish".
+        operation: Its name.
+        code: Hash of its code.
+        size: Size of all its inputs [bytes].
+        seconds: How long it ran [s].
+        nbytes: Size of its result [bytes].
+    """
+
+    kind: str
+    operation: str
+    code: str
+    size: int
+    seconds: float
+    nbytes: int
+
+
+class Links(Struct, frozen=True, array_like=True):
+    """What a rank has measured of links within and between nodes; 0 where it has not.
+
+    Attributes:
+        latency: Latency [s].
+        bandwidth: Bandwidth [bytes/s].
+    """
+
+    latency: tuple[float, float] = (0.0, 0.0)
+    bandwidth: tuple[float, float] = (0.0, 0.0)
+
+
 class Hello(Struct, frozen=True, array_like=True):
     """What each rank says of itself before anything runs; all of them together are catalog version 0.
 
@@ -114,6 +146,7 @@ class Hello(Struct, frozen=True, array_like=True):
         code: Hashes of the operation modules, in order.
         complaints: What is wrong in the user's input, as it sees it.
         sources: The files that it sees.
+        history: What earlier runs have shown of the operations, if its store tells.
     """
 
     rank: int
@@ -123,13 +156,14 @@ class Hello(Struct, frozen=True, array_like=True):
     code: tuple[str, ...] = ()
     complaints: tuple[Complaint, ...] = ()
     sources: tuple[SourceEntry, ...] = ()
+    history: tuple[Seen, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in (Delta, Hello)}
+_decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in (Delta, Hello, Links)}
 
 
-def encode(message: Delta | Hello) -> bytes:
+def encode(message: Delta | Hello | Links) -> bytes:
     """Give the wire form."""
     return _encoder.encode(message)
 
@@ -150,6 +184,15 @@ def decode_hello(data: bytes | memoryview) -> Hello:
         msgspec.ValidationError: The bytes are no hello.
     """
     return _decode(Hello, data)
+
+
+def decode_links(data: bytes | memoryview) -> Links:
+    """Undo ``encode``.
+
+    Raises:
+        msgspec.ValidationError: The bytes are no links.
+    """
+    return _decode(Links, data)
 
 
 def _decode(kind: type, data: bytes | memoryview) -> Any:

@@ -15,6 +15,12 @@ def add_workflow(parser: argparse.ArgumentParser) -> None:
                         help="give a parameter of the document another value; may be repeated")
 
 
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add the place where runs leave what later ones may use."""
+    parser.add_argument("--store", type=Path, default=Path(".mpiflow"), metavar="DIR",
+                        help="where the history of run times and sizes is kept (default: .mpiflow)")
+
+
 def overrides(chosen: argparse.Namespace) -> dict[str, str]:
     """Give the parameters set on the command line.
 

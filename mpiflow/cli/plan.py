@@ -9,15 +9,18 @@ from pathlib import Path
 import msgspec
 
 from mpiflow.catalog.catalog import merge_sources
-from mpiflow.cli.arguments import add_workflow, overrides
+from mpiflow.cli.arguments import add_store, add_workflow, overrides
 from mpiflow.errors import DocumentError, LaunchError, Problem, did_you_mean
+from mpiflow.operations.registry import Registry
 from mpiflow.peer.reading import read
 from mpiflow.planning.forecast import forecast
+from mpiflow.planning.history import concerning, expectations
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.machine import BANDWIDTH, LATENCY, Machine
 from mpiflow.planning.tasks import TaskGraph
 from mpiflow.report.console import say
 from mpiflow.report.planned import as_json, explanation, text
+from mpiflow.storage.history import Links, read_history
 
 HELP = "say what would run where, what would move and how long it would take, for any number of ranks"
 LARGEST = 1_000_000     # ranks
@@ -33,16 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", metavar="SIZE", type=_nbytes, help="what blocks may take on each rank, e.g. 4GB or 512MiB")
     parser.add_argument("--machine", metavar="FILE", type=Path,
                         help='JSON file with "latency" [s] and "bandwidth" [bytes/s], each [within a node, between nodes]')
+    add_store(parser)
     parser.add_argument("--explain", metavar="STEP", help="show the ranks weighed for each task of this step, and their costs")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def execute(chosen: argparse.Namespace) -> int:
     """Plan the workflow for a machine that need not be here."""
-    graph, name = _tasks(chosen)
+    graph, name, registry = _tasks(chosen)
+    history, links = read_history(chosen.store)
+    expected = expectations(graph, registry, concerning(history, registry)) or (None, None)
     if chosen.explain is not None:
         _known(chosen.explain, graph)
-    found = forecast(graph, _machine(chosen), name)
+    found = forecast(graph, _machine(chosen, links), name, *expected)
     if chosen.json:
         say(as_json(found, chosen.explain))
     else:
@@ -50,7 +56,7 @@ def execute(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _tasks(chosen: argparse.Namespace) -> tuple[TaskGraph, str]:
+def _tasks(chosen: argparse.Namespace) -> tuple[TaskGraph, str, Registry]:
     """Read and compile the workflow as if all ranks were here: a file that is seen here is seen by all."""
     local = read(chosen.workflow, overrides(chosen), rank=0)
     everyone = tuple(range(chosen.size))
@@ -58,7 +64,7 @@ def _tasks(chosen: argparse.Namespace) -> tuple[TaskGraph, str]:
     if local.complaints:
         complaints = [Problem(c.file, c.line, c.column, c.message) for c in local.complaints]
         raise DocumentError([*complaints, *local.problems(local.complaints, sources)])
-    return lower(local.workflow, local.registry, sources, chosen.size), local.workflow.document.name
+    return lower(local.workflow, local.registry, sources, chosen.size), local.workflow.document.name, local.registry
 
 
 def _known(step: str, graph: TaskGraph) -> None:
@@ -68,11 +74,12 @@ def _known(step: str, graph: TaskGraph) -> None:
         raise LaunchError(f"--explain {step}: the workflow has no such step{hint}")
 
 
-def _machine(chosen: argparse.Namespace) -> Machine:
+def _machine(chosen: argparse.Namespace, known: Links | None) -> Machine:
+    """The ranks, with the links that the user gives, else those of the last run."""
     per_node = chosen.ranks_per_node or chosen.size
     nodes = tuple([rank // per_node for rank in range(chosen.size)])
     memory = None if chosen.memory is None else (chosen.memory,) * chosen.size
-    links = _Links() if chosen.machine is None else _links(chosen.machine)
+    links = _links(chosen.machine) if chosen.machine else _Links(*(known or (LATENCY, BANDWIDTH)))
     return Machine(nodes, links.latency, links.bandwidth, memory)
 
 

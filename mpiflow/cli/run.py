@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mpiflow.cli.arguments import add_workflow, overrides
+from mpiflow.cli.arguments import add_store, add_workflow, overrides
 from mpiflow.errors import DocumentError, LaunchError
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import join_world
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workflow(parser)
     parser.add_argument("--results", type=Path, default=Path(), metavar="DIR", help="where results go (default: here)")
     parser.add_argument("--keep-going", action="store_true", help="when a step fails, finish what does not depend on it")
+    add_store(parser)
     parser.add_argument("--no-replan", dest="replan", action="store_false",
                         help="keep to the first plan, whatever tasks turn out to need")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
@@ -31,7 +32,7 @@ def execute(chosen: argparse.Namespace) -> int:
     from mpiflow.peer import run as peer  # needs MPI, so only now
 
     record = chosen.record and chosen.record.absolute()     # operations may change the working directory
-    request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.replan)
+    request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.store.absolute(), chosen.replan)
     try:
         outcome = peer.run(comm, request, lambda done: report_outcome(done, comm.rank, record))
     except (DocumentError, LaunchError) as error:      # the same on every rank

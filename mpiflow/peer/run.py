@@ -16,18 +16,22 @@ from mpi4py import MPI
 
 import mpiflow
 from mpiflow.catalog.catalog import Catalog, merge_sources
-from mpiflow.catalog.entries import Complaint, Hello, SourceEntry, decode_hello, encode
+from mpiflow.catalog.entries import Complaint, Hello, Seen, SourceEntry, decode_hello, decode_links, encode
 from mpiflow.errors import DocumentError, LaunchError, Problem
+from mpiflow.operations.registry import Registry
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor
 from mpiflow.peer.leaving import abort, leave
 from mpiflow.peer.loop import Loop
+from mpiflow.peer.measure import common, measure
 from mpiflow.peer.reading import Local, read
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.transfers import Transfers
+from mpiflow.planning.history import concerning, expectations, learned, merge
 from mpiflow.planning.lowering import lower
-from mpiflow.planning.machine import machine_of
+from mpiflow.planning.machine import Machine, machine_of
 from mpiflow.planning.plan import Plan, make_plan
+from mpiflow.storage.history import read_history
 from mpiflow.workflow.reading import Workflow
 
 
@@ -40,6 +44,7 @@ class Request:
         overrides: Parameters given on the command line.
         results: Where relative paths of results start.
         keep_going: Whether independent steps go on when one has failed.
+        store: Where the history of earlier runs is kept.
         replan: Whether tasks that nobody has started are placed anew when ranks drift from the plan.
     """
 
@@ -47,6 +52,7 @@ class Request:
     overrides: Mapping[str, str] = field(default_factory=dict)
     results: Path = Path()
     keep_going: bool = False
+    store: Path = Path(".mpiflow")
     replan: bool = True
 
 
@@ -56,10 +62,13 @@ class Outcome:
 
     Attributes:
         workflow: What was run.
+        registry: The operations that it named.
         request: What the user asked for.
         plan: Where it was to run, as planned before the start.
         last_plan: The plan in force at the end.
         num_plans: How many plans there were.
+        history: What was known of operations before the run.
+        machine: What the plan was made for.
         catalog: What happened; the same on every rank.
         hosts: Node of each rank.
         seconds: How long it took, from the first task to the agreed end [s].
@@ -67,14 +76,22 @@ class Outcome:
     """
 
     workflow: Workflow
+    registry: Registry
     request: Request
     plan: Plan
     last_plan: Plan
     num_plans: int
+    history: tuple[Seen, ...]
+    machine: Machine
     catalog: Catalog
     hosts: tuple[str, ...]
     seconds: float
     preparation: float
+
+    @property
+    def learned(self) -> tuple[Seen, ...]:
+        """The history with what this run has shown."""
+        return learned(self.history, self.plan.graph, self.registry, self.catalog.tasks)
 
     @property
     def status(self) -> int:
@@ -98,18 +115,21 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
     began = time.perf_counter()
     epochs = Epochs(comm)
     local = read(request.file, request.overrides, comm.rank)
-    hellos = _meet(epochs, _hello(local, request, comm.rank))
+    hellos = [decode_hello(part) for part in _exchange(epochs, encode(_hello(local, request, comm.rank)))]
     sources = merge_sources(entry for hello in hellos for entry in hello.sources)
     _agree(hellos, request, local, sources)
     graph = lower(local.workflow, local.registry, sources, comm.size)
     hosts = tuple(hello.host for hello in hellos)
-    machine = machine_of(hosts)
-    plan = make_plan(graph, machine)
+    machine = _measured(comm, epochs, hosts)
+    history = merge(hello.history for hello in hellos)
+    expected = expectations(graph, local.registry, history)
+    plan = make_plan(graph, machine, None, *expected) if expected else make_plan(graph, machine)
     catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
     preparation = time.perf_counter() - began
 
     def outcome(seconds: float) -> Outcome:
-        return Outcome(local.workflow, request, plan, state.plan, state.num_plans, catalog, hosts, seconds, preparation)
+        return Outcome(local.workflow, local.registry, request, plan, state.plan, state.num_plans, history, machine, catalog,
+                       hosts, seconds, preparation)
 
     def leave_behind() -> None:
         """End the process from the second thread: user code in the main one does not come back."""
@@ -134,13 +154,22 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
     return done
 
 
+def _measured(comm: MPI.Comm, epochs: Epochs, hosts: Sequence[str]) -> Machine:
+    """Measure the links and tell the others. **Collective**."""
+    if comm.size == 1:
+        return machine_of(hosts)
+    measured = _exchange(epochs, encode(measure(comm, hosts)))
+    return machine_of(hosts, *common([decode_links(part) for part in measured]))
+
+
 def _hello(local: Local, request: Request, rank: int) -> Hello:
     digest = ""
     if local.workflow:
         options = (local.workflow.digest, str(request.results), request.keep_going, request.replan)
         digest = hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
     return Hello(rank, socket.gethostname(), mpiflow.__version__, digest, tuple(local.code),
-                 tuple(map(_encodable, local.complaints)), local.sources)
+                 tuple(map(_encodable, local.complaints)), local.sources,
+                 concerning(read_history(request.store)[0], local.registry))
 
 
 def _encodable(complaint: Complaint) -> Complaint:
@@ -149,14 +178,14 @@ def _encodable(complaint: Complaint) -> Complaint:
     return Complaint(file, complaint.line, complaint.column, message)
 
 
-def _meet(epochs: Epochs, hello: Hello) -> list[Hello]:
-    """Exchange hellos: epoch 0. A rank that is late is waited for without burning its core."""
-    epochs.post(encode(hello))
+def _exchange(epochs: Epochs, own: bytes) -> list[bytes]:
+    """Exchange bytes before the loop begins. A rank that is late is waited for without burning its core."""
+    epochs.post(own)
     nap = 20e-6
     while (parts := epochs.poll()) is None:
         time.sleep(nap)
         nap = min(nap * 1.5, 2e-3)
-    return [decode_hello(part) for part in parts]
+    return parts
 
 
 def _agree(hellos: Sequence[Hello], request: Request, local: Local, sources: Sequence[SourceEntry]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from mpiflow.errors import MpiflowError
 from mpiflow.report.record import record
 from mpiflow.report.summary import failure, summary
+from mpiflow.storage.history import read_history, write_history
 
 if TYPE_CHECKING:
     from mpiflow.peer.run import Outcome
@@ -24,12 +26,22 @@ def report_outcome(outcome: Outcome, rank: int, record_file: Path | None) -> Non
     _print(summary(outcome), sys.stdout)
     if outcome.catalog.failed:
         _print(f"mpiflow: error: {failure(outcome)}", sys.stderr)
+    _keep_history(outcome)
     if record_file is not None:
         try:
             record_file.parent.mkdir(parents=True, exist_ok=True)
             record_file.write_text(json.dumps(record(outcome), indent=1))
         except OSError as error:
             print(f"mpiflow: warning: cannot write the record {record_file}: {error.strerror}", file=sys.stderr, flush=True)
+
+
+def _keep_history(outcome: Outcome) -> None:
+    """Leave the history for the next run; a store that cannot be written is no reason to trouble anybody."""
+    store, learned, machine = outcome.request.store, outcome.learned, outcome.machine
+    mine = {(item.operation, item.code) for item in learned}
+    others = tuple(item for item in read_history(store)[0] if (item.operation, item.code) not in mine)
+    with contextlib.suppress(OSError):
+        write_history(store, (*others, *learned), (machine.latency, machine.bandwidth))
 
 
 def report_error(error: MpiflowError, rank: int, patience: float = 0.0) -> None:

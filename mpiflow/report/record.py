@@ -31,7 +31,9 @@ def record(outcome: Outcome) -> dict[str, Any]:
         "name": outcome.workflow.document.name, "started": started.isoformat(timespec="microseconds"),
         "status": outcome.status, "hosts": list(outcome.hosts), "seconds": outcome.seconds,
         "preparation": outcome.preparation, "predicted_seconds": plan.seconds,
-        "predicted_bytes": plan.nbytes, "plan": plan.digest, "catalog": f"{catalog.digest:016x}", "epochs": catalog.version,
+        "predicted_bytes": plan.nbytes, "plan": plan.digest, "num_plans": outcome.num_plans,
+        "machine": {"latency": list(outcome.machine.latency), "bandwidth": list(outcome.machine.bandwidth)},
+        "catalog": f"{catalog.digest:016x}", "epochs": catalog.version,
         "tasks": tasks, "moved": moved,
         "datasets": {entry.name: {"id": entry.id, "tasks": list(entry.tasks), "unit": entry.unit, "tags": list(entry.tags)}
                      for entry in plan.graph.datasets.values()}}

@@ -50,8 +50,20 @@ def summary(outcome: Outcome) -> str:
     head = (f"{outcome.workflow.document.name}: {'FAILED' if catalog.failed else 'done'} in {outcome.seconds:.3f} s "
             f"(reading and planning {outcome.preparation:.3f} s) on {_count(len(outcome.hosts), 'rank')}, "
             f"{_count(num_hosts, 'node')}; {_count(len(graph.tasks), 'task')}, {_count(catalog.version, 'epoch')}")
-    lines = [head, *table(_steps(catalog, graph)), *_moved(catalog), *_results(outcome)]
+    lines = [head, _predicted(outcome), *table(_steps(catalog, graph)), *_moved(catalog), *_results(outcome)]
     return "\n".join(lines)
+
+
+def _predicted(outcome: Outcome) -> str:
+    """What the plan before the run said of its time and its traffic, beside what happened."""
+    plan, nbytes = outcome.plan, sum(nbytes for traffic in outcome.catalog.traffic for _, _, nbytes in traffic.sent)
+    again = outcome.num_plans - 1
+    return (f"predicted {plan.seconds:.3f} s, took {outcome.seconds:.3f} s; predicted {human_bytes(plan.nbytes)} between ranks, "
+            f"moved {human_bytes(nbytes)}" + (f"; planned again {_times(again)}" if again else ""))
+
+
+def _times(num: int) -> str:
+    return "once" if num == 1 else f"{num} times"
 
 
 def _count(num: int, what: str) -> str:
