@@ -49,7 +49,7 @@ GRACE = 2.0             # seconds that an interrupted operation has to come back
 _SPIN = 5e-4            # seconds: an idle rank looks again at once for so long, leaving its core to others who want it
 _BUSY_SPIN = 5e-3       # and for so long while blocks are under way
 _LATE = 0.02            # then it sleeps for this share of the time that it has waited
-_NAPS = (20e-6, 5e-3)   # seconds: but not less and not more than this
+_NAPS = (20e-6, 1e-2)   # seconds: but not less and not more than this
 _PACE = 5e-5            # seconds: short tasks run one after the other for so long before the network is looked at
 _TICK = 2e-3            # seconds: how often the second thread looks while a task runs
 _REST = 8e-3            # seconds: how long it sleeps at most while tasks are short: each waking costs the main thread a pause
@@ -161,7 +161,7 @@ class Loop:
     # Under the lock
 
     def _turn(self) -> bool:
-        """Advance everything that is under way; say whether anything moved."""
+        """Advance everything that is under way; say whether a block moved."""
         arrived, sent = self._transfers.poll()
         for task, value in arrived:
             self._values[task] = value
@@ -172,6 +172,7 @@ class Loop:
         now = time.perf_counter()
         if parts is not None:
             self._failed = None
+            self._transfers.trim(now)
             self._epoch_due = now + (IDLE_PERIOD if self._state.running is None else BUSY_PERIOD)
             self._handle(EpochDone([decode_delta(part) for part in parts]))
         elif self._epoch_due and now >= self._epoch_due:
@@ -180,7 +181,7 @@ class Loop:
         if self._failed and now - self._failed[0] > PATIENCE:
             raise OperationError(f"{self._failed[1]}\nand some rank did not hear of it for {PATIENCE} s: an operation there "
                                  "keeps the interpreter to itself")
-        return bool(arrived or sent or parts)
+        return bool(arrived or sent)
 
     def _handle(self, event: Event) -> None:
         perform = self._perform

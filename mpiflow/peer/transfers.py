@@ -16,6 +16,7 @@ from mpi4py import MPI
 from mpiflow.errors import MachineError
 from mpiflow.operations.values import Value, columns
 from mpiflow.peer import wire
+from mpiflow.peer.buffers import Buffers
 
 SLOTS = 16          # headers received ahead, by requests that are started again and again
 WINDOW = 4          # blocks being sent at one time; the pieces of one block are posted together
@@ -49,6 +50,7 @@ class Transfers:
     def __init__(self, comm: MPI.Comm) -> None:
         self._comm = comm
         self._status = MPI.Status()
+        self._buffers = Buffers()
         self._slots: deque[tuple[MPI.Prequest, memoryview]] = deque(self._posted() for _ in range(SLOTS))
         self._incoming: list[_Incoming] = []
         self._queue: deque[tuple[int, int, Value]] = deque()
@@ -130,7 +132,7 @@ class Transfers:
 
     def _receive(self, incoming: _Incoming, arrays: wire.Forms) -> None:
         try:
-            incoming.arrays = wire.allocate(arrays)
+            incoming.arrays = wire.allocate(arrays, self._buffers.empty)
         except MemoryError as error:
             raise MachineError(f"rank {self._comm.rank}: no memory for the block of task {incoming.task} "
                                f"from rank {incoming.source}: {error}") from None
@@ -162,6 +164,10 @@ class Transfers:
     def busy(self) -> bool:
         """Whether payload is under way."""
         return bool(self._incoming or self._outgoing or self._queue or self._sent)
+
+    def trim(self, now: float) -> None:
+        """Give back memory of received blocks that has not been in use for a while; ``now`` is any clock [s]."""
+        self._buffers.trim(now)
 
     def close(self) -> None:
         """Withdraw the receives posted ahead. To be called when every rank knows that no block is under way."""

@@ -10,6 +10,7 @@ its own, and then the pieces. ``nbytes`` is the size of the payload, or of a des
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -147,9 +148,9 @@ def _tuples(descr: str | list) -> str | list:
             for name, kind, *shape in descr]
 
 
-def allocate(arrays: Forms) -> list[tuple[str, np.ndarray]]:
-    """Make the arrays that a block is received into."""
-    return [(name, np.empty(shape, dtype)) for name, dtype, shape in arrays]
+def allocate(arrays: Forms, empty: Callable[..., np.ndarray] = np.empty) -> list[tuple[str, np.ndarray]]:
+    """Make the arrays that a block is received into, by ``np.empty`` or the like."""
+    return [(name, empty(shape, dtype)) for name, dtype, shape in arrays]
 
 
 def from_inline(arrays: Forms, payload: bytes) -> Value:

@@ -26,7 +26,8 @@ def report_outcome(outcome: Outcome, rank: int, record_file: Path | None) -> Non
     _print(summary(outcome), sys.stdout)
     if outcome.catalog.failed:
         _print(f"mpiflow: error: {failure(outcome)}", sys.stderr)
-    _keep_history(outcome)
+    if not outcome.catalog.failed:
+        _keep_history(outcome)
     if record_file is not None:
         try:
             record_file.parent.mkdir(parents=True, exist_ok=True)

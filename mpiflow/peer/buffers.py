@@ -1,0 +1,64 @@
+"""Memory for large blocks that arrive: used again while it is warm.
+
+The kernel hands out new memory page by page while bytes arrive, which costs as much as half of the bandwidth. So the memory
+of a block that nobody uses any more serves the next one, if that comes soon; else it goes back.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+
+LEAST = 32 << 20        # bytes: smaller memory is used again by the C library anyway
+WASTE = 1.25            # a block gets memory that is at most so many times too large
+KEEP = 0.25             # seconds that memory is kept without use
+_UNUSED = 3             # references to memory that no array uses: its entry, a name here and getrefcount's own
+
+
+class Buffers:
+    """Memory that large received arrays lie in. Local; not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._entries: list[list] = []      # [memory, when it was last seen in use]
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Give an array of any content, as ``np.empty`` does; its memory is free for others as soon as no array uses it.
+
+        Raises:
+            MemoryError: There is not so much.
+        """
+        nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes < LEAST or dtype.hasobject:
+            return np.empty(shape, dtype)
+        for entry in self._entries:
+            memory = entry[0]
+            if nbytes <= memory.nbytes <= WASTE * nbytes and sys.getrefcount(memory) <= _UNUSED:
+                break
+        else:
+            memory = np.empty(nbytes, np.uint8)
+            self._entries.append([memory, 0.0])
+        return memory[:nbytes].view(dtype).reshape(shape)
+
+    def trim(self, now: float) -> None:
+        """Give back what has not been used for KEEP.
+
+        Args:
+            now: Any clock [s].
+        """
+        if not self._entries:
+            return
+        kept = []
+        for entry in self._entries:
+            memory = entry[0]
+            if sys.getrefcount(memory) > _UNUSED or not entry[1]:
+                entry[1] = now
+            if now - entry[1] <= KEEP:
+                kept.append(entry)
+        self._entries = kept
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in use or not [bytes]."""
+        return sum(memory.nbytes for memory, _ in self._entries)
