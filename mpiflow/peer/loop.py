@@ -94,7 +94,7 @@ class Loop:
         self._epoch_due = 0.0
         self._began = time.perf_counter()
         self._wake = threading.Event()
-        self._closed = False
+        self._closed = threading.Event()
         self._failed: tuple[float, str] | None = None   # a failure here that no epoch has carried yet
         self._pid = os.getpid()
         self.error: BaseException | None = None
@@ -125,7 +125,7 @@ class Loop:
                     self._perform[type(action)](action)
             self._turn_until_ended()
         finally:
-            self._closed = True
+            self._closed.set()
             self._wake.set()
             helper.join()
             signal.signal(_SIGNAL, old)
@@ -264,7 +264,7 @@ class Loop:
         """Turn the loop while the main thread is in a task."""
         rest = _TICK / 2
         try:
-            while not self._closed:
+            while not self._closed.is_set():
                 since = self._since
                 if since is None or time.perf_counter() - since < _TICK:
                     rest = min(2 * rest, _REST)
@@ -279,7 +279,7 @@ class Loop:
                         ended = self._state.ended
                     if ended and self._abandoned:
                         self._leave()
-                time.sleep(_TICK / 10 if moved or self._transfers.busy else _TICK)
+                self._closed.wait(_TICK / 10 if moved or self._transfers.busy else _TICK)
         except BaseException as error:          # the main thread may never look, so this one ends the run
             self.error = error
             self._leave()
@@ -288,9 +288,9 @@ class Loop:
         """Sleep for ``rest``; with no task for long, until one starts."""
         if since is None:
             self._wake.clear()
-            if self._since is None and not self._closed:
+            if self._since is None and not self._closed.is_set():
                 self._wake.wait()
-        time.sleep(rest)
+        self._closed.wait(rest)
 
     def _abandon_if_stuck(self) -> None:
         if self._interrupted is None or self._abandoned or self._since is None:
