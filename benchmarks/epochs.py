@@ -8,7 +8,7 @@ from measuring import MICRO, arguments, both, finish, progress, ratio, side, sum
 
 DELTAS = {"nothing new": 30, "10 tasks": 400, "100 tasks": 3600}      # what a rank says in one epoch [bytes], roughly
 RANKS = (2, 4, 8, 16, 32, 64)
-PERIOD = 0.2        # seconds between epochs while tasks run
+PERIOD = 0.1        # seconds between epochs while tasks run
 
 
 def main() -> None:

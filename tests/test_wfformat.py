@@ -173,7 +173,7 @@ def test_very_many_files_are_read_and_written():
 
 # Replaying
 
-def test_a_replayed_task_uses_the_processor_for_its_time():
+def test_a_replayed_task_takes_its_time():
     start = time.perf_counter()
     REPLAY(np.ones(1000), seconds=0.05)
     assert time.perf_counter() - start >= 0.05
