@@ -69,3 +69,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Name the known word nearest to ``word``, as the end of an error message; empty when none is near."""
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def ranges(numbers: Iterable[int], between: str = " ") -> str:
+    """Write numbers shortly, runs of them by their ends: 0-3 5."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return between.join(str(a) if a == b else f"{a}-{b}" for a, b in parts)

@@ -6,8 +6,9 @@ import argparse
 import math
 from pathlib import Path
 
-from mpiflow.errors import DocumentError, LaunchError, Problem
-from mpiflow.report.console import say, warn
+from mpiflow.cli.files import deliver, read_bytes
+from mpiflow.errors import LaunchError
+from mpiflow.report.console import warn
 from mpiflow.workflow.wfformat import read_wfformat, replaying
 
 HELP = "make a workflow of a recorded one (WfFormat 1.5 of WfCommons), which replays it"
@@ -27,30 +28,9 @@ def execute(chosen: argparse.Namespace) -> int:
     for option, scale in (("--time-scale", chosen.time_scale), ("--size-scale", chosen.size_scale)):
         if not (math.isfinite(scale) and scale >= 0):
             raise LaunchError(f"{option} {scale}: must be a number of at least 0")
-    try:
-        data = chosen.file.read_bytes()
-    except OSError as error:
-        raise DocumentError([Problem(str(chosen.file), 0, 0, f"cannot be read: {error.strerror}")]) from None
-    recorded = read_wfformat(data, str(chosen.file))
+    recorded = read_wfformat(read_bytes(chosen.file), str(chosen.file))
     text = replaying(recorded, chosen.time_scale, chosen.size_scale)
     for warning in recorded.warnings:
         warn(f"{chosen.file}: {warning}")
-    if chosen.output is None:
-        say(text.rstrip("\n"))
-        return 0
-    write(chosen.output, text)
-    say(f"{chosen.output}: {len(recorded.tasks)} tasks, {len(recorded.sizes)} files")
+    deliver(text, chosen.output, f"{len(recorded.tasks)} tasks, {len(recorded.sizes)} files")
     return 0
-
-
-def write(file: Path, text: str) -> None:
-    """Write a text.
-
-    Raises:
-        LaunchError: It cannot be written.
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise LaunchError(f"cannot write {file}: {error.strerror}") from None

@@ -8,14 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from mpiflow.catalog.catalog import merge_sources
-from mpiflow.cli.arguments import add_store, add_workflow, overrides
-from mpiflow.errors import DocumentError, LaunchError, Problem, did_you_mean
-from mpiflow.operations.registry import Registry
-from mpiflow.peer.reading import read
+from mpiflow.cli.arguments import add_store, add_workflow
+from mpiflow.cli.compiling import compiled
+from mpiflow.errors import LaunchError, did_you_mean
 from mpiflow.planning.forecast import forecast
 from mpiflow.planning.history import concerning, expectations
-from mpiflow.planning.lowering import lower
 from mpiflow.planning.machine import BANDWIDTH, LATENCY, Machine
 from mpiflow.planning.tasks import TaskGraph
 from mpiflow.report.console import say
@@ -43,28 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(chosen: argparse.Namespace) -> int:
     """Plan the workflow for a machine that need not be here."""
-    graph, name, registry = _tasks(chosen)
+    local, graph = compiled(chosen, chosen.size)
     history, links = read_history(chosen.store)
-    expected = expectations(graph, registry, concerning(history, registry)) or (None, None)
+    expected = expectations(graph, local.registry, concerning(history, local.registry)) or (None, None)
     if chosen.explain is not None:
         _known(chosen.explain, graph)
-    found = forecast(graph, _machine(chosen, links), name, *expected)
+    found = forecast(graph, _machine(chosen, links), local.workflow.document.name, *expected)
     if chosen.json:
         say(as_json(found, chosen.explain))
     else:
         say(text(found) if chosen.explain is None else explanation(found, chosen.explain))
     return 0
-
-
-def _tasks(chosen: argparse.Namespace) -> tuple[TaskGraph, str, Registry]:
-    """Read and compile the workflow as if all ranks were here: a file that is seen here is seen by all."""
-    local = read(chosen.workflow, overrides(chosen), rank=0)
-    everyone = tuple(range(chosen.size))
-    sources = merge_sources([msgspec.structs.replace(entry, holders=everyone) for entry in local.sources])
-    if local.complaints:
-        complaints = [Problem(c.file, c.line, c.column, c.message) for c in local.complaints]
-        raise DocumentError([*complaints, *local.problems(local.complaints, sources)])
-    return lower(local.workflow, local.registry, sources, chosen.size), local.workflow.document.name, local.registry
 
 
 def _known(step: str, graph: TaskGraph) -> None:

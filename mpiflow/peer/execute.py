@@ -38,17 +38,13 @@ class Executor:
             MachineError: A file cannot be read or written.
         """
         task = self._graph.tasks[number]
-        kind = task.kind
-        if kind is Kind.LOAD:
+        if task.kind is Kind.LOAD:
             return as_value(load(self._workflow, task.block))
-        if kind is Kind.WRITE:
+        if task.kind is Kind.WRITE:
             self._write(task, values)
             return _EMPTY
         operation = self._registry[task.operation]
-        if kind is Kind.APPLY and task.rows is None:
-            result = as_value(_apply(task, operation, values))
-        else:
-            result = as_value(_call(task, operation, _arguments(task, operation, values)))
+        result = as_value(_call(task, operation, _arguments(task, operation, values)))
         if task.rows is not None or operation.dtype is not None:
             _check(task, operation, result)
         return result
@@ -62,21 +58,13 @@ class Executor:
         write_results(self._results / dict(task.parameters)["file"], results)
 
 
-def _apply(task: Task, operation: Operation, values: Mapping[int, Value]) -> object:
-    """Call the operation with whole blocks; what most tasks do, so without detours."""
+def _call(task: Task, operation: Operation, arguments: list[tuple[str, Value]]) -> object:
     positional, keywords = [], dict(task.parameters)
-    for item in task.inputs:
-        value = values[item.tasks[0]] if len(item.tasks) == 1 else _joined(item, values)
-        if item.argument:
-            keywords[item.argument] = value
+    for name, value in arguments:
+        if name:
+            keywords[name] = value
         else:
             positional.append(value)
-    return operation.function(*positional, **keywords)
-
-
-def _call(task: Task, operation: Operation, arguments: list[tuple[str, Value]]) -> object:
-    positional = [value for name, value in arguments if not name]
-    keywords = {name: value for name, value in arguments if name} | dict(task.parameters)
     if task.kind is Kind.COMBINE:
         return operation.merge(*positional)
     if task.kind is Kind.FINISH:

@@ -301,9 +301,7 @@ class Loop:
 
 
 def _form(value: Value) -> Form:
-    if isinstance(value, dict):
-        return tuple([(name, array.dtype.str, array.shape) for name, array in columns(value)])
-    return (("", value.dtype.str, value.shape),)
+    return tuple([(name, array.dtype.str, array.shape) for name, array in columns(value)])
 
 
 def _nap(waited: float, spin: float) -> None:

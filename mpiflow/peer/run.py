@@ -17,7 +17,7 @@ from mpi4py import MPI
 import mpiflow
 from mpiflow.catalog.catalog import Catalog, merge_sources
 from mpiflow.catalog.entries import Complaint, Hello, Seen, SourceEntry, decode_hello, decode_links, encode
-from mpiflow.errors import DocumentError, LaunchError, Problem
+from mpiflow.errors import DocumentError, LaunchError, Problem, ranges
 from mpiflow.operations.registry import Registry
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor
@@ -65,7 +65,6 @@ class Outcome:
         registry: The operations that it named.
         request: What the user asked for.
         plan: Where it was to run, as planned before the start.
-        last_plan: The plan in force at the end.
         num_plans: How many plans there were.
         history: What was known of operations before the run.
         machine: What the plan was made for.
@@ -79,7 +78,6 @@ class Outcome:
     registry: Registry
     request: Request
     plan: Plan
-    last_plan: Plan
     num_plans: int
     history: tuple[Seen, ...]
     machine: Machine
@@ -128,7 +126,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
     preparation = time.perf_counter() - began
 
     def outcome(seconds: float) -> Outcome:
-        return Outcome(local.workflow, local.registry, request, plan, state.plan, state.num_plans, history, machine, catalog,
+        return Outcome(local.workflow, local.registry, request, plan, state.num_plans, history, machine, catalog,
                        hosts, seconds, preparation)
 
     def leave_behind() -> None:
@@ -203,7 +201,7 @@ def _agree(hellos: Sequence[Hello], request: Request, local: Local, sources: Seq
                        ("contents of the operation modules", [" ".join(hello.code) for hello in hellos])):
         if len(set(seen)) > 1:
             groups = {value: [hello.rank for hello, own in zip(hellos, seen, strict=True) if own == value] for value in seen}
-            listed = "; ".join(f"ranks {_ranges(ranks)} on {hellos[ranks[0]].host}" for ranks in groups.values())
+            listed = "; ".join(f"ranks {ranges(ranks, ',')} on {hellos[ranks[0]].host}" for ranks in groups.values())
             raise LaunchError(f"ranks see different {what}: {listed}. All ranks must see the same files")
 
 
@@ -212,15 +210,4 @@ def _where(ranks: list[int], hellos: Sequence[Hello]) -> str:
     if len(ranks) == len(hellos):
         return ""
     hosts = sorted({hellos[rank].host for rank in ranks})
-    return f" (on rank{'s' if len(ranks) > 1 else ''} {_ranges(ranks)}, {', '.join(hosts)})"
-
-
-def _ranges(ranks: Sequence[int]) -> str:
-    """Write ascending numbers shortly: 0-3,5."""
-    parts: list[list[int]] = []
-    for rank in ranks:
-        if parts and rank == parts[-1][1] + 1:
-            parts[-1][1] = rank
-        else:
-            parts.append([rank, rank])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
+    return f" (on rank{'s' if len(ranks) > 1 else ''} {ranges(ranks, ',')}, {', '.join(hosts)})"

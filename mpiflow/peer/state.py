@@ -254,11 +254,7 @@ class PeerState:
         task = event.task
         self._back(task)
         self._close(task, Change.FINISH, event.start, event.seconds, event.nbytes, event.form)
-        needs = self._needs[task]
-        if not needs and not self._consumers[task]:
-            return [Free(task)]
-        actions = self._hold(task)
-        return actions + self._release(needs) if needs else actions
+        return self._hold(task) + self._release(self._needs[task])
 
     def _on_raised(self, event: Raised) -> list[Action]:
         self._back(event.task)

@@ -12,7 +12,7 @@ from mpiflow.errors import PlanningError
 from mpiflow.planning.bounds import lower_bounds
 from mpiflow.planning.placing import Placing, Strategy, priorities
 from mpiflow.planning.routes import Route, make_routes
-from mpiflow.planning.search import STEP, Search, affordable
+from mpiflow.planning.search import STEP, Search, affordable, searchable
 from mpiflow.planning.timeline import in_order, memory_peaks, run
 from mpiflow.planning.workload import Workload
 
@@ -56,20 +56,19 @@ def place(work: Workload) -> Placement:
     """
     if not any(work.graph.needs) and work.machine.memory is None and not any(work.pins):
         return _place_apart(work)
-    found = _placements(work)
-    found += _searched(work, found)
+    effort = len(work.open) + sum([len(work.graph.needs[number]) for number in work.open])
+    num = EFFORT // max(effort, 1) if work.machine.size > 1 else 1
+    bound = lower_bounds(work).seconds if num > 1 or searchable(work) else 0.0
+    found = _placements(work, num, effort * STEP, bound if num > 1 else 0.0)
+    found += _searched(work, found, bound)
     found = [placement for placement in found if placement.fits] or found
     best = min(placement.seconds for placement in found)
     return min((p for p in found if p.seconds <= SLACK * best), key=lambda p: (p.nbytes, p.seconds))
 
 
-def _placements(work: Workload) -> list[Placement]:
-    """Place with as many strategies as the size of the graph allows."""
-    effort = len(work.open) + sum([len(work.graph.needs[number]) for number in work.open])
-    num = EFFORT // max(effort, 1) if work.machine.size > 1 else 1
+def _placements(work: Workload, num: int, seconds: float, bound: float) -> list[Placement]:
+    """Place with up to ``num`` strategies, each of which takes ``seconds`` [s], until the ``bound`` [s] is near enough."""
     strategies = (FIRST, *VARIED[:num - 1]) if num > 1 else VARIED[:1]
-    bound = lower_bounds(work).seconds if num > 1 else 0.0
-    enough = bound + effort * STEP          # trying once more would take longer than it can save
     found, error = [], None
     for strategy in strategies + ((LEAN,) if work.machine.memory else ()):
         try:
@@ -77,17 +76,17 @@ def _placements(work: Workload) -> list[Placement]:
         except PlanningError as full:
             error = full
         best = min([placement.seconds for placement in found], default=math.inf)
-        if best <= enough or (strategy is FIRST and best <= SLACK * bound):
+        if best <= bound + seconds or (strategy is FIRST and best <= SLACK * bound):   # a further try saves less than it takes
             break
     if not found:
         raise error
     return found
 
 
-def _searched(work: Workload, found: list[Placement]) -> list[Placement]:
+def _searched(work: Workload, found: list[Placement], bound: float) -> list[Placement]:
     """Try to better the two placements that end first."""
     starts = sorted(found, key=lambda placement: (placement.seconds, placement.nbytes))[:2]
-    search = Search(work, affordable(work, starts[0].seconds))
+    search = Search(work, affordable(work, starts[0].seconds, bound))
     better = []
     for placement in starts:
         if search.steps > 0:

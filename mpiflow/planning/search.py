@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mpiflow.planning.bounds import lower_bounds
 from mpiflow.planning.progress import UNCLAIMED
 from mpiflow.planning.routes import make_routes
 from mpiflow.planning.timeline import in_order, run
@@ -17,11 +16,19 @@ SHARE = 0.2             # ... a search takes no more than this part of what it c
 MOVING = 0.05           # what a second of link time counts against a second of makespan
 
 
-def affordable(work: Workload, seconds: float) -> int:
-    """How many steps a search may take for a placement that takes ``seconds``, a number and no time: ranks must agree."""
-    if work.machine.size == 1 or work.machine.memory is not None or len(work.open) > LARGEST:
+def searchable(work: Workload) -> bool:
+    """Whether a search is worth thinking of: for a small graph that is free to lie anywhere."""
+    return work.machine.size > 1 and work.machine.memory is None and len(work.open) <= LARGEST
+
+
+def affordable(work: Workload, seconds: float, bound: float) -> int:
+    """How many steps a search may take for a placement that takes ``seconds`` where ``bound`` [s] is the least possible.
+
+    A number and no time: ranks must agree.
+    """
+    if not searchable(work):
         return 0
-    return int(min(STEPS, SHARE * (seconds - lower_bounds(work).seconds) / STEP))
+    return int(min(STEPS, SHARE * (seconds - bound) / STEP))
 
 
 class Search:

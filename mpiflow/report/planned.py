@@ -6,11 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
+from mpiflow.errors import ranges
 from mpiflow.planning.explain import Choice, explain, reasons
 from mpiflow.planning.forecast import Forecast
 from mpiflow.planning.plan import Plan
 from mpiflow.planning.tasks import Task
-from mpiflow.report.summary import human_bytes, ranges, table
+from mpiflow.report.summary import count, human_bytes, table
 
 ROWS = 40           # steps that are listed
 LINKS = 8           # links, and ranks with their memory
@@ -25,8 +26,8 @@ LINE = 70           # characters of a path
 def text(found: Forecast) -> str:
     """Say what runs where and why, what moves, and how long it takes against the lower bound."""
     plan, machine = found.plan, found.machine
-    head = (f"{found.name}: plan {plan.digest[:12]} for {_count(machine.size, 'rank')} on "
-            f"{_count(len(set(machine.nodes)), 'node')}; {_count(len(plan.ranks), 'task')}")
+    head = (f"{found.name}: plan {plan.digest[:12]} for {count(machine.size, 'rank')} on "
+            f"{count(len(set(machine.nodes)), 'node')}; {count(len(plan.ranks), 'task')}")
     return "\n".join([head, *table(_steps(found)), *_times(found), *_moved(plan), *_memory(found)])
 
 
@@ -99,8 +100,8 @@ def _path(tasks: Sequence[Task]) -> str:
 def _moved(plan: Plan) -> list[str]:
     links = sorted(plan.links.items(), key=lambda item: (-item[1][1], item[0]))
     blocks = sum(num for _, (num, _) in links)
-    lines = [f"moves between ranks: {_count(blocks, 'block')}, {plan.nbytes} bytes ({human_bytes(plan.nbytes)})"]
-    lines += [f"  {source} -> {rank}: {_count(num, 'block')}, {nbytes} bytes" for (source, rank), (num, nbytes) in links[:LINKS]]
+    lines = [f"moves between ranks: {count(blocks, 'block')}, {plan.nbytes} bytes ({human_bytes(plan.nbytes)})"]
+    lines += [f"  {source} -> {rank}: {count(num, 'block')}, {nbytes} bytes" for (source, rank), (num, nbytes) in links[:LINKS]]
     return lines + _more(len(links) - LINKS, "link")
 
 
@@ -120,10 +121,6 @@ def _more(num: int, what: str) -> list[str]:
     return [f"  and {num} more {what}{'' if num == 1 else 's'} with less"] if num > 0 else []
 
 
-def _count(num: int, what: str) -> str:
-    return f"{num} {what}{'' if num == 1 else 's'}"
-
-
 def _ranks(ranks: Sequence[int]) -> str:
     """Which ranks, or how many if that is too long."""
     text = ranges(ranks)
@@ -139,7 +136,7 @@ def _short(word: str) -> str:
 def explanation(found: Forecast, step: str) -> str:
     """For each task of a step, show the ranks weighed, what they would cost, and the one chosen."""
     numbers = _tasks_of(found.plan, step)
-    lines = [f"{step}: {_count(len(numbers), 'task')}"]
+    lines = [f"{step}: {count(len(numbers), 'task')}"]
     for choice in explain(found.plan, found.work, numbers[:EXPLAINED]):
         task = found.plan.graph.tasks[choice.task]
         lines += [_heading(task, choice, found.plan), *table(_costs(choice))]
@@ -152,7 +149,7 @@ def _heading(task: Task, choice: Choice, plan: Plan) -> str:
     what = task.operation or task.kind
     needs = plan.graph.needs[choice.task]
     size = human_bytes(sum(plan.estimates.nbytes[needed] for needed in needs))
-    inputs = f", reads {_count(len(needs), 'block')} of {size}" if needs else ""
+    inputs = f", reads {count(len(needs), 'block')} of {size}" if needs else ""
     return f"task {choice.task} ({task.kind} {what}{inputs}): rank {choice.rank}, {choice.reason}"
 
 

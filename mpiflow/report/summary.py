@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,21 +10,11 @@ import numpy as np
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import TaskEntry
 from mpiflow.catalog.states import State
+from mpiflow.errors import ranges
 from mpiflow.planning.tasks import Kind, TaskGraph
 
 if TYPE_CHECKING:
     from mpiflow.peer.run import Outcome
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Write numbers shortly: 0-3 5."""
-    parts: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return " ".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
 
 
 def human_bytes(num: float) -> str:
@@ -48,8 +38,8 @@ def summary(outcome: Outcome) -> str:
     catalog, graph = outcome.catalog, outcome.plan.graph
     num_hosts = len(set(outcome.hosts))
     head = (f"{outcome.workflow.document.name}: {'FAILED' if catalog.failed else 'done'} in {outcome.seconds:.3f} s "
-            f"(reading and planning {outcome.preparation:.3f} s) on {_count(len(outcome.hosts), 'rank')}, "
-            f"{_count(num_hosts, 'node')}; {_count(len(graph.tasks), 'task')}, {_count(catalog.version, 'epoch')}")
+            f"(reading and planning {outcome.preparation:.3f} s) on {count(len(outcome.hosts), 'rank')}, "
+            f"{count(num_hosts, 'node')}; {count(len(graph.tasks), 'task')}, {count(catalog.version, 'epoch')}")
     lines = [head, _predicted(outcome), *table(_steps(catalog, graph)), *_moved(catalog), *_results(outcome)]
     return "\n".join(lines)
 
@@ -66,7 +56,8 @@ def _times(num: int) -> str:
     return "once" if num == 1 else f"{num} times"
 
 
-def _count(num: int, what: str) -> str:
+def count(num: int, what: str) -> str:
+    """Write how many there are of something: 2 ranks."""
     return f"{num} {what}{'' if num == 1 else 's'}"
 
 
@@ -117,11 +108,11 @@ def _moved(catalog: Catalog) -> list[str]:
     links = [(source, rank, blocks, nbytes) for source, traffic in enumerate(catalog.traffic)
              for rank, blocks, nbytes in traffic.sent]
     total = sum(nbytes for *_, nbytes in links)
-    lines = [f"moved between ranks: {_count(sum(b for _, _, b, _ in links), 'block')}, {total} bytes ({human_bytes(total)})"]
+    lines = [f"moved between ranks: {count(sum(b for _, _, b, _ in links), 'block')}, {total} bytes ({human_bytes(total)})"]
     busiest = sorted(links, key=lambda link: (-link[3], link[0], link[1]))[:8]
-    lines += [f"  {source} -> {rank}: {_count(blocks, 'block')}, {nbytes} bytes" for source, rank, blocks, nbytes in busiest]
+    lines += [f"  {source} -> {rank}: {count(blocks, 'block')}, {nbytes} bytes" for source, rank, blocks, nbytes in busiest]
     if len(links) > len(busiest):
-        lines.append(f"  and {_count(len(links) - len(busiest), 'link')} with less")
+        lines.append(f"  and {count(len(links) - len(busiest), 'link')} with less")
     return lines
 
 
