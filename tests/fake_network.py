@@ -9,31 +9,14 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta, decode_delta, encode
-from mpiflow.peer.state import (
-    Action,
-    Arrived,
-    End,
-    EpochDone,
-    EpochDue,
-    Event,
-    Exchange,
-    Finished,
-    Free,
-    Interrupt,
-    PeerState,
-    Raised,
-    Run,
-    Send,
-    Sent,
-    Stopped,
-)
+from mpiflow.peer.state import PeerState
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan
 
@@ -60,7 +43,6 @@ class FakeNetwork:
     compute: Callable[[int, dict[int, Any]], Any]
     keep_going: bool = False
     drift: bool = False         # ranks often drift from the plan
-    log: list[tuple[int, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -87,7 +69,7 @@ class FakeNetwork:
     def run(self, max_steps: int = 200_000) -> None:
         """Let chance choose what happens next until every rank has ended."""
         for rank, peer in enumerate(self.peers):
-            self._perform(rank, peer.begin())
+            peer.begin(FakeShell(self, rank))
         for _ in range(max_steps):
             if all(peer.ended for peer in self.peers):
                 return
@@ -111,76 +93,90 @@ class FakeNetwork:
                 if self.epochs_done[rank] < len(self.history):
                     found.append((rank, lambda rank=rank: self._complete_epoch(rank)))
                 elif not self.posted[rank]:
-                    found.append((rank, lambda rank=rank: self._handle(rank, EpochDue())))
+                    found.append((rank, lambda peer=peer: peer.epoch_due()))
         return found
 
-    def _handle(self, rank: int, event: Event) -> None:
-        self.log.append((rank, event))
-        self._perform(rank, self.peers[rank].handle(event))
-
-    def _perform(self, rank: int, actions: list[Action]) -> None:
-        for action in actions:
-            match action:
-                case Run(task=task):
-                    assert rank not in self.running
-                    self.running[rank] = task
-                case Send(task=task, rank=destination):
-                    self.transfers.append((task, rank, destination))
-                    self.unsent.append((task, rank, destination))
-                    self.links.setdefault((rank, destination), deque()).append(task)
-                    assert task in self.values[rank], "only what is held can be sent"
-                case Free(task=task):
-                    assert (task, rank) not in {(t, r) for t, r, _ in self.unsent}, "a pending send pins its block"
-                    assert self.running.get(rank) is None or task not in self._needs(self.running[rank])
-                    del self.values[rank][task]
-                case Exchange(delta=delta):
-                    assert not self.posted[rank]
-                    if self.drift and rank in self.running:
-                        delta = msgspec.structs.replace(delta, elapsed=self.chance.random())
-                    self.posted[rank].append(encode(delta))
-                    if all(self.posted):
-                        self.history.append([decode_delta(queue.popleft()) for queue in self.posted])
-                case Interrupt(task=task):
-                    assert self.running[rank] == task
-                    self.interrupted.add(rank)
-                case End():
-                    self._check_end(rank)
-
-    def _needs(self, task: int) -> tuple[int, ...]:
+    def needs(self, task: int) -> tuple[int, ...]:
+        """The tasks whose blocks ``task`` reads."""
         return self.plan.graph.tasks[task].needs
 
     def _end_task(self, rank: int) -> None:
-        task = self.running.pop(rank)
+        peer, task = self.peers[rank], self.running.pop(rank)
         if rank in self.interrupted:
             self.interrupted.discard(rank)
             if self.chance.random() < 0.7:
-                self._handle(rank, Stopped(task))
+                peer.stopped(task)
                 return
         self.ran.append(task)
         try:
-            value = self.compute(task, {need: self.values[rank][need] for need in self._needs(task)})
+            value = self.compute(task, {need: self.values[rank][need] for need in self.needs(task)})
         except ValueError as error:
-            self._handle(rank, Raised(task, 0.0, 0.0, str(error)))
+            peer.raised(task, 0.0, 0.0, str(error))
             return
         self.values[rank][task] = self.produced[task] = value
-        self._handle(rank, Finished(task, 0.0, self.chance.choice([1e-4, 1e-2, 1.0]) if self.drift else 0.0, 8))
+        peer.finished(task, 0.0, self.chance.choice([1e-4, 1e-2, 1.0]) if self.drift else 0.0, 8)
 
     def _deliver(self, source: int, rank: int) -> None:
         task = self.links[source, rank].popleft()
         self.values[rank][task] = self.produced[task]
-        self._handle(rank, Arrived(task))
+        self.peers[rank].arrived(task)
 
     def _complete_send(self, item: tuple[int, int, int]) -> None:
+        task, source, destination = item
         self.unsent.remove(item)
-        self._handle(item[1], Sent(item[0], item[2], 8))
+        self.peers[source].sent(task, destination, 8)
 
     def _complete_epoch(self, rank: int) -> None:
         deltas = self.history[self.epochs_done[rank]]
         self.epochs_done[rank] += 1
-        self._handle(rank, EpochDone(deltas))
+        self.peers[rank].epoch_done(deltas)
         catalog = self.peers[rank].catalog
         self.digests.setdefault(catalog.version, set()).add(catalog.digest)
         assert len(self.digests[catalog.version]) == 1, "ranks of one version differ"
 
-    def _check_end(self, rank: int) -> None:
+    def check_end(self, rank: int) -> None:
         assert not self.running and not self.unsent and not any(self.links.values()), "something is under way at the end"
+
+
+class FakeShell:
+    """Does what the state machine of one rank decides, as chance has it; and checks that it may be done."""
+
+    def __init__(self, network: FakeNetwork, rank: int) -> None:
+        self._network = network
+        self._rank = rank
+
+    def start(self, task: int) -> None:
+        assert self._rank not in self._network.running
+        self._network.running[self._rank] = task
+
+    def send(self, block: int, rank: int) -> int | None:
+        network, item = self._network, (block, self._rank, rank)
+        assert block in network.values[self._rank], "only what is held can be sent"
+        network.transfers.append(item)
+        network.links.setdefault((self._rank, rank), deque()).append(block)
+        if network.chance.random() < 0.5:
+            return 8
+        network.unsent.append(item)
+        return None
+
+    def free(self, block: int) -> None:
+        network, rank = self._network, self._rank
+        assert (block, rank) not in {(task, source) for task, source, _ in network.unsent}, "a pending send pins its block"
+        assert network.running.get(rank) is None or block not in network.needs(network.running[rank])
+        del network.values[rank][block]
+
+    def exchange(self, delta: Delta) -> None:
+        network, rank = self._network, self._rank
+        assert not network.posted[rank]
+        if network.drift and rank in network.running:
+            delta = msgspec.structs.replace(delta, elapsed=network.chance.random())
+        network.posted[rank].append(encode(delta))
+        if all(network.posted):
+            network.history.append([decode_delta(queue.popleft()) for queue in network.posted])
+
+    def interrupt(self, task: int) -> None:
+        assert self._network.running[self._rank] == task
+        self._network.interrupted.add(self._rank)
+
+    def end(self) -> None:
+        self._network.check_end(self._rank)

@@ -8,7 +8,7 @@ from fake_network import FakeNetwork
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.states import State
 from mpiflow.errors import InternalError
-from mpiflow.peer.state import Arrived, EpochDone, EpochDue, Exchange, Finished, Interrupt, PeerState, Raised, Run, Sent
+from mpiflow.peer.state import PeerState
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import make_plan
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, recipe_id
@@ -124,73 +124,112 @@ def chain():
     return make_plan(TaskGraph(tasks), Machine((0, 0)))
 
 
-def peer(rank):
-    plan = chain()
-    return PeerState(rank, plan, Catalog(2, 2, plan.digest), Machine((0, 0)))
+class Noting:
+    """A shell that does nothing but note what it was asked for; what it sends has left at once if ``quick``."""
+
+    def __init__(self, quick=False):
+        self.quick = quick
+        self.asked = []
+
+    def __getattr__(self, name):
+        return lambda *what: self.asked.append((name, *what))
+
+    def send(self, block, rank):
+        self.asked.append(("send", block, rank))
+        return 8 if self.quick else None
+
+    def take(self):
+        """Give what it was asked for since the last time."""
+        asked, self.asked = self.asked, []
+        return asked
+
+
+def peer(rank, plan=None, **how):
+    """One rank of ``chain``, or of another plan, that has begun; and its shell."""
+    plan = plan or chain()
+    machine, shell = PeerState(rank, plan, Catalog(len(plan.graph.tasks), 2, plan.digest), Machine((0, 0))), Noting(**how)
+    machine.begin(shell)
+    return machine, shell
 
 
 def test_the_end_of_a_task_that_does_not_run_is_refused():
-    machine = peer(1)
-    with pytest.raises(InternalError, match="task 0 ended"):
-        machine.handle(Finished(0, 0.0, 0.0, 8))
+    machine, _ = peer(1)
+    for tell, how in [(machine.finished, (0.0, 0.0, 8)), (machine.raised, (0.0, 0.0, "no")), (machine.stopped, ())]:
+        with pytest.raises(InternalError, match="task 0 ended"):
+            tell(0, *how)
 
 
 def test_a_block_that_nobody_asked_for_is_refused():
-    machine = peer(0)
-    machine.begin()
+    machine, _ = peer(0)
     with pytest.raises(InternalError, match="uncalled for"):
-        machine.handle(Arrived(1))
+        machine.arrived(1)
 
 
 def test_a_block_is_refused_the_second_time():
-    machine = peer(1)
-    machine.begin()
-    assert Run(1) in machine.handle(Arrived(0))
+    machine, shell = peer(1)
+    machine.arrived(0)
+    assert ("start", 1) in shell.take()
     with pytest.raises(InternalError, match="uncalled for"):
-        machine.handle(Arrived(0))
+        machine.arrived(0)
 
 
 def test_a_block_stays_until_it_is_sent():
-    machine = peer(0)
-    machine.begin()
-    actions = machine.handle(Finished(0, 0.0, 0.0, 8))
-    assert [type(action).__name__ for action in actions] == ["Send"]
-    assert [type(action).__name__ for action in machine.handle(Sent(0, 1, 8))] == ["Free", "Exchange"]
+    machine, shell = peer(0)
+    assert shell.take() == [("start", 0)]
+    machine.finished(0, 0.0, 0.0, 8)
+    assert shell.take() == [("send", 0, 1)]
+    machine.sent(0, 1, 8)
+    assert [name for name, *_ in shell.take()] == ["free", "exchange"]
+    with pytest.raises(InternalError, match="was not being sent"):
+        machine.sent(0, 1, 8)
+
+
+def test_a_block_that_leaves_at_once_is_forgotten_at_once():
+    machine, shell = peer(0, quick=True)
+    machine.finished(0, 0.0, 0.0, 8)
+    assert [name for name, *_ in shell.take()] == ["start", "send", "free", "exchange"]
+
+
+def test_an_epoch_that_nobody_posted_is_refused():
+    machine, _ = peer(1)
+    with pytest.raises(InternalError, match="not posted"):
+        machine.epoch_done([])
 
 
 def test_ranks_with_another_plan_are_found_in_the_first_epoch():
-    machine = peer(0)
-    exchange = machine.begin() and machine.handle(Finished(0, 0.0, 0.0, 8)) and machine.handle(Sent(0, 1, 8))[-1]
-    other = exchange.delta.__class__(1, exchange.delta.digest ^ 1)
+    machine, shell = peer(0, quick=True)
+    machine.finished(0, 0.0, 0.0, 8)
+    delta = shell.take()[-1][1]
+    other = delta.__class__(1, delta.digest ^ 1)
     with pytest.raises(InternalError, match="disagree"):
-        machine.handle(EpochDone([exchange.delta, other]))
+        machine.epoch_done([delta, other])
 
 
 def two_apart():
     """Rank 0 has two tasks, rank 1 has one; none needs another."""
     tasks = [Task(recipe_id(i), Kind.APPLY, f"s{i}", "f", ranks=(rank,)) for i, rank in enumerate([0, 0, 1])]
     plan = make_plan(TaskGraph(tasks), Machine((0, 0)))
-    return [PeerState(rank, plan, Catalog(3, 2, plan.digest), Machine((0, 0))) for rank in (0, 1)]
+    return [peer(rank, plan) for rank in (0, 1)]
 
 
 def test_after_a_failure_of_its_own_a_rank_starts_nothing_and_tells_the_others_at_once():
-    failing, _ = two_apart()
-    assert failing.begin() == [Run(0)]
-    actions = failing.handle(Raised(0, 0.0, 0.0, "no good"))
-    assert [type(action) for action in actions] == [Exchange]
-    assert actions[0].delta.tasks[0].state is State.FAILED
+    (failing, shell), _ = two_apart()
+    failing.raised(0, 0.0, 0.0, "no good")
+    begun, (name, delta) = shell.take()
+    assert (begun, name) == (("start", 0), "exchange")
+    assert delta.tasks[0].state is State.FAILED
 
 
 def test_a_rank_that_hears_of_a_failure_interrupts_what_it_runs():
-    failing, other = two_apart()
-    failing.begin()
-    deltas = [failing.handle(Raised(0, 0.0, 0.0, "no good"))[-1].delta]
-    assert other.begin() == [Run(2)]
-    deltas.append(other.handle(EpochDue())[-1].delta)
-    assert other.handle(EpochDone(deltas)) == [Interrupt(2)]
+    (failing, shell), (other, shell_of_other) = two_apart()
+    failing.raised(0, 0.0, 0.0, "no good")
+    other.epoch_due()
+    deltas = [shell.take()[-1][1], shell_of_other.take()[-1][1]]
+    other.epoch_done(deltas)
+    assert shell_of_other.take() == [("interrupt", 2)]
 
 
 def test_a_rank_without_tasks_reports_at_once_that_it_is_settled():
     plan = make_plan(TaskGraph([Task(recipe_id(0), Kind.APPLY, "a", "f", ranks=(0,))]), Machine((0, 0)))
-    machine = PeerState(1, plan, Catalog(1, 2, plan.digest), Machine((0, 0)))
-    assert machine.begin()[0].delta.settled
+    _, shell = peer(1, plan)
+    assert shell.take()[0][1].settled

@@ -39,6 +39,8 @@ TRANSITIONS = {
     (State.RUNNING, Change.CANCEL): State.CANCELLED,
 }
 
+_TABLE = [[TRANSITIONS.get((state, change)) for change in Change] for state in State]
+
 
 def advance(state: State, change: Change) -> State:
     """Give the state that follows.
@@ -46,7 +48,7 @@ def advance(state: State, change: Change) -> State:
     Raises:
         InternalError: ``TRANSITIONS`` has no such step.
     """
-    try:
-        return TRANSITIONS[state, change]
-    except KeyError:
-        raise InternalError(f"a task that is {state.name} cannot {change.name.lower()}") from None
+    following = _TABLE[state][change]
+    if following is None:
+        raise InternalError(f"a task that is {state.name} cannot {change.name.lower()}")
+    return following

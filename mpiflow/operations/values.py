@@ -58,12 +58,11 @@ def _as_array(result: Any) -> np.ndarray:
                              "it must return an array, a number or a dict of such")
     if not array.dtype.isnative or not array.flags.c_contiguous:
         array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
-    array = array.view()
     owner = array
     while isinstance(owner, np.ndarray):        # an operation that has kept its buffer must fail, not change this value
-        owner.flags.writeable = False
+        owner.setflags(write=False)
         owner = owner.base
-    return array
+    return array.view()
 
 
 def columns(value: Value) -> tuple[tuple[str, np.ndarray], ...]:

@@ -26,7 +26,8 @@ class Executor:
     def __init__(self, workflow: Workflow, registry: Registry, graph: TaskGraph, results: Path) -> None:
         self._workflow = workflow
         self._registry = registry
-        self._graph = graph
+        self._tasks = graph.tasks
+        self._datasets = graph.datasets
         self._results = results
 
     def run(self, number: int, values: Mapping[int, Value]) -> Value:
@@ -37,14 +38,28 @@ class Executor:
             OperationError: The result is not what the operation promised.
             MachineError: A file cannot be read or written.
         """
-        task = self._graph.tasks[number]
-        if task.kind is Kind.LOAD:
+        task = self._tasks[number]
+        kind = task.kind
+        if kind is Kind.LOAD:
             return as_value(load(self._workflow, task.block))
-        if task.kind is Kind.WRITE:
+        if kind is Kind.WRITE:
             self._write(task, values)
             return _EMPTY
         operation = self._registry[task.operation]
-        result = as_value(_call(task, operation, _arguments(task, operation, values)))
+        positional: list[Value] = []
+        keywords = dict(task.parameters)
+        for name, value in _arguments(task, operation, values):
+            if name:
+                keywords[name] = value
+            else:
+                positional.append(value)
+        if kind is Kind.APPLY:
+            result = operation.function(*positional, **keywords)
+        elif kind is Kind.COMBINE:
+            result = operation.merge(*positional)
+        else:
+            result = operation.finish(*positional, **(operation.defaults | keywords))
+        result = as_value(result)
         if task.rows is not None or operation.dtype is not None:
             _check(task, operation, result)
         return result
@@ -52,28 +67,15 @@ class Executor:
     def _write(self, task: Task, values: Mapping[int, Value]) -> None:
         results = []
         for item in task.inputs:
-            entry = self._graph.datasets[item.argument]
+            entry = self._datasets[item.argument]
             value = _joined(item, values)
             results.append(Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name))
         write_results(self._results / dict(task.parameters)["file"], results)
 
 
-def _call(task: Task, operation: Operation, arguments: list[tuple[str, Value]]) -> object:
-    positional, keywords = [], dict(task.parameters)
-    for name, value in arguments:
-        if name:
-            keywords[name] = value
-        else:
-            positional.append(value)
-    if task.kind is Kind.COMBINE:
-        return operation.merge(*positional)
-    if task.kind is Kind.FINISH:
-        return operation.finish(*positional, **(operation.defaults | keywords))
-    return operation.function(*positional, **keywords)
-
-
 def _joined(item: Input, values: Mapping[int, Value]) -> Value:
-    return concatenate([values[task] for task in item.tasks])
+    tasks = item.tasks
+    return values[tasks[0]] if len(tasks) == 1 else concatenate([values[task] for task in tasks])
 
 
 def _arguments(task: Task, operation: Operation, values: Mapping[int, Value]) -> list[tuple[str, Value]]:

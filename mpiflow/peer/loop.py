@@ -9,37 +9,23 @@ that does not help.
 from __future__ import annotations
 
 import gc
+import math
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
-from mpiflow.catalog.entries import Form, decode_delta, encode
+from mpiflow.catalog.entries import Delta, Form, decode_delta, encode
 from mpiflow.errors import OperationError
 from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
-from mpiflow.peer.state import (
-    Arrived,
-    End,
-    EpochDone,
-    EpochDue,
-    Event,
-    Exchange,
-    Finished,
-    Free,
-    Interrupt,
-    PeerState,
-    Raised,
-    Run,
-    Send,
-    Sent,
-    Stopped,
-)
+from mpiflow.peer.state import PeerState
 from mpiflow.peer.transfers import Transfers
 
 BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
@@ -91,16 +77,13 @@ class Loop:
         self._in_user_code = False
         self._interrupted: float | None = None  # when the task in the main thread was told to end
         self._abandoned = False
-        self._epoch_due = 0.0
+        self._epoch_over = math.inf             # when the last epoch was over; later than ever while one is under way
         self._began = time.perf_counter()
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._failed: tuple[float, str] | None = None   # a failure here that no epoch has carried yet
         self._pid = os.getpid()
         self.error: BaseException | None = None
-        self._perform = {
-            Run: self._on_run, Send: self._on_send, Free: self._on_free, Exchange: self._on_exchange,
-            Interrupt: self._on_interrupt, End: self._on_end}
 
     def run(self) -> float:
         """Take part until every rank knows that the run is over.
@@ -120,10 +103,9 @@ class Loop:
         helper.start()
         try:
             with self._lock:
-                self._epoch_due = self._began + IDLE_PERIOD
-                for action in self._state.begin():
-                    self._perform[type(action)](action)
-            self._turn_until_ended()
+                self._epoch_over = self._began
+                self._state.begin(self)
+                self._turn_until_ended()
         finally:
             self._closed.set()
             self._wake.set()
@@ -135,104 +117,118 @@ class Loop:
         return time.perf_counter() - self._began
 
     def _turn_until_ended(self) -> None:
-        waiting: float | None = None            # since when
+        since: float | None = None              # there has been nothing to do
+        waited = 0.0
         while not self._state.ended:
-            with self._lock:
-                moved = self._turn()
-            if self._task is not None:
+            if self._turn(waited) or self._task is not None:
+                since, waited = None, 0.0
                 self._run_tasks()
-                waiting = None
-            elif moved:
-                waiting = None
             else:
                 now = time.perf_counter()
-                waiting = now if waiting is None else waiting
-                _nap(now - waiting, _BUSY_SPIN if self._transfers.busy else _SPIN)
+                since = now if since is None else since
+                waited = now - since
+                _nap(waited, _BUSY_SPIN if self._transfers.busy else _SPIN)
 
     def _run_tasks(self) -> None:
         """Run tasks one after the other until there is none, or it is time to look at the network."""
         until = time.perf_counter() + _PACE
         while (task := self._task) is not None:
             self._task = None
-            self._run_task(task)
-            if time.perf_counter() > until:
+            if self._run_task(task) > until:
                 return
 
-    # Under the lock
+    # Under the lock, which the main thread gives away only while it is in user code
 
-    def _turn(self) -> bool:
-        """Advance everything that is under way; say whether a block moved."""
-        arrived, sent = self._transfers.poll()
-        for task, value in arrived:
-            self._values[task] = value
-            self._handle(Arrived(task))
+    def _turn(self, waited: float = 0.0) -> bool:
+        """Advance everything that is under way.
+
+        Args:
+            waited: For how long this rank has had nothing to do [s].
+
+        Returns:
+            Whether a block moved.
+        """
+        state, transfers = self._state, self._transfers
+        arrived = transfers.receive()
+        for block, value in arrived:
+            self._values[block] = value
+            state.arrived(block)
+        sent = transfers.sent() if transfers.sending else ()
         for item in sent:
-            self._handle(Sent(*item))
+            state.sent(*item)
         parts = self._epochs.poll()
         now = time.perf_counter()
         if parts is not None:
             self._failed = None
-            self._transfers.trim(now)
-            self._epoch_due = now + (IDLE_PERIOD if self._state.running is None else BUSY_PERIOD)
-            self._handle(EpochDone([decode_delta(part) for part in parts]))
-        elif self._epoch_due and now >= self._epoch_due:
-            self._epoch_due = 0.0
-            self._handle(EpochDue())
+            self._epoch_over = now
+            transfers.trim(now)
+            state.epoch_done([decode_delta(part) for part in parts])
+        elif now >= self._epoch_over + (BUSY_PERIOD if waited < IDLE_PERIOD else IDLE_PERIOD):
+            state.epoch_due()
         if self._failed and now - self._failed[0] > PATIENCE:
             raise OperationError(f"{self._failed[1]}\nand some rank did not hear of it for {PATIENCE} s: an operation there "
                                  "keeps the interpreter to itself")
         return bool(arrived or sent)
 
-    def _handle(self, event: Event) -> None:
-        perform = self._perform
-        for action in self._state.handle(event):
-            perform[type(action)](action)
+    # What the state machine has done
 
-    def _on_run(self, action: Run) -> None:
-        self._task = action.task
+    def start(self, task: int) -> None:
+        """Let the main thread run a task when it is free."""
+        self._task = task
 
-    def _on_send(self, action: Send) -> None:
-        self._transfers.send(action.task, action.rank, self._values[action.task])
+    def send(self, block: int, rank: int) -> int | None:
+        """Send a block; give its size [bytes] if it has left already."""
+        return self._transfers.send(block, rank, self._values[block])
 
-    def _on_free(self, action: Free) -> None:
-        del self._values[action.task]
+    def free(self, block: int) -> None:
+        """Forget a block."""
+        del self._values[block]
 
-    def _on_exchange(self, action: Exchange) -> None:
-        self._epoch_due = 0.0
-        delta, since = action.delta, self._since
+    def exchange(self, delta: Delta) -> None:
+        """Take part in the next epoch."""
+        self._epoch_over = math.inf
+        since = self._since
         if since is not None and self._state.running is not None:
             delta = msgspec.structs.replace(delta, elapsed=time.perf_counter() - since)
         self._epochs.post(encode(delta))
 
-    def _on_interrupt(self, action: Interrupt) -> None:
+    def interrupt(self, task: int) -> None:
+        """Make the running task end."""
         if self._interrupted is None:
             self._interrupted = time.perf_counter()
             signal.pthread_kill(threading.main_thread().ident, _SIGNAL)
 
-    def _on_end(self, action: End) -> None:
-        if not self._abandoned:                 # user code left behind may still read its inputs
+    def end(self) -> None:
+        """Forget all blocks; user code left behind may still read its inputs."""
+        if not self._abandoned:
             self._values.clear()
 
     # Tasks, in the main thread
 
-    def _run_task(self, task: int) -> None:
-        start = time.perf_counter()
-        self._since = start
+    def _run_task(self, task: int) -> float:
+        """Run a task and tell how it ended; give the time."""
+        self._since = start = time.perf_counter()
         if not self._wake.is_set():
             self._wake.set()
-        event = self._outcome(task, start)
-        with self._lock:
-            self._since = None
-            if not self._abandoned:
-                self._interrupted = None
-                self._handle(event)
-                if isinstance(event, Raised) and not self._state.keep_going and not self._failed:
-                    self._failed = time.perf_counter(), event.error
-                return
-        while True:                             # the second thread has taken over and ends the process
-            time.sleep(1)
+        self._lock.release()
+        try:
+            tell, *how = self._outcome(task, start)
+        finally:
+            self._lock.acquire()
+        self._since = None
+        if self._abandoned:                     # the second thread has taken over and ends the process
+            self._lock.release()
+            while True:
+                time.sleep(1)
+        self._interrupted = None
+        tell(task, *how)
+        now = time.perf_counter()
+        if tell == self._state.raised and not self._state.keep_going and not self._failed:
+            self._failed = now, how[-1]
+        return now
 
-    def _outcome(self, task: int, start: float) -> Event:
+    def _outcome(self, task: int, start: float) -> tuple[Any, ...]:
+        """Run a task; give the method that tells the state machine of its end, and what else it wants to know."""
         try:
             try:
                 self._in_user_code = True
@@ -244,15 +240,15 @@ class Loop:
                 if os.getpid() != self._pid:    # a child that the operation forked must not go on as a second peer
                     os._exit(1)
         except _Interrupted:
-            return Stopped(task)
+            return (self._state.stopped,)
         except KeyboardInterrupt:
             raise
         except BaseException as error:          # user code may raise anything; a failure is a message
-            return Raised(task, start - self._began, time.perf_counter() - start, describe_failure(error))
+            return self._state.raised, start - self._began, time.perf_counter() - start, describe_failure(error)
         seconds = time.perf_counter() - start
         self._values[task] = value
         form = _form(value) if task in self._named else ()
-        return Finished(task, start - self._began, seconds, nbytes(value), form)
+        return self._state.finished, start - self._began, seconds, nbytes(value), form
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self._in_user_code:
@@ -297,7 +293,7 @@ class Loop:
             return
         if time.perf_counter() - self._interrupted > GRACE:
             self._abandoned = True
-            self._handle(Stopped(self._state.running))
+            self._state.stopped(self._state.running)
 
 
 def _form(value: Value) -> Form:

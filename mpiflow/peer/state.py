@@ -1,4 +1,4 @@
-"""One rank's part of a run as a pure state machine: events in, actions out; no MPI, no clock, no data.
+"""One rank's part of a run as a pure state machine: told what has happened, it tells its shell what to do; no MPI, no clock, no data.
 
 Every rank owns one of these. What a rank decides follows from the plan, which all ranks share; from its own blocks and
 tasks; and from the catalog, which after epoch k is the same everywhere. News travels by epochs only, blocks by
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Protocol
 
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta, Form, TaskEntry, Traffic
@@ -20,94 +20,28 @@ from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan, make_plan
 
 
-class Finished(NamedTuple):
-    """The running task has made its block."""
+class Shell(Protocol):
+    """What a state machine has done for it. None of this calls the machine back."""
 
-    task: int
-    start: float
-    seconds: float
-    nbytes: int
-    form: Form = ()
+    def start(self, task: int) -> None:
+        """Run a task; answered by ``finished``, ``raised`` or ``stopped``."""
 
+    def send(self, block: int, rank: int) -> int | None:
+        """Send a block; give its size [bytes] if it has left already, else it is answered by ``sent``."""
 
-class Raised(NamedTuple):
-    """The running task has failed."""
+    def free(self, block: int) -> None:
+        """Forget a block: nobody here needs it any more."""
 
-    task: int
-    start: float
-    seconds: float
-    error: str
+    def exchange(self, delta: Delta) -> None:
+        """Take part in the next epoch; answered by ``epoch_done``."""
 
+    def interrupt(self, task: int) -> None:
+        """Make the running task end; answered as ``start`` is."""
 
-class Stopped(NamedTuple):
-    """The running task was interrupted, or will never come back."""
-
-    task: int
+    def end(self) -> None:
+        """Every rank knows that the run is over: nothing is running or under way anywhere."""
 
 
-class Arrived(NamedTuple):
-    """A block from another rank is here, whole."""
-
-    task: int
-
-
-class Sent(NamedTuple):
-    """A block has left for another rank, whole; its memory is ours again."""
-
-    task: int
-    rank: int
-    nbytes: int
-
-
-class EpochDue(NamedTuple):
-    """It is time to take part in the next epoch."""
-
-
-class EpochDone(NamedTuple):
-    """An epoch is complete."""
-
-    deltas: Sequence[Delta]
-
-
-Event = Finished | Raised | Stopped | Arrived | Sent | EpochDue | EpochDone
-
-
-class Run(NamedTuple):
-    """Run a task; answered by Finished, Raised or Stopped."""
-
-    task: int
-
-
-class Send(NamedTuple):
-    """Send a block; answered by Sent."""
-
-    task: int
-    rank: int
-
-
-class Free(NamedTuple):
-    """Forget a block: nobody here needs it any more."""
-
-    task: int
-
-
-class Exchange(NamedTuple):
-    """Take part in the next epoch; answered by EpochDone."""
-
-    delta: Delta
-
-
-class Interrupt(NamedTuple):
-    """Make the running task end; answered by Stopped, Finished or Raised."""
-
-    task: int
-
-
-class End(NamedTuple):
-    """Every rank knows that the run is over: nothing is running or under way anywhere."""
-
-
-Action = Run | Send | Free | Exchange | Interrupt | End
 _PLANNED = State.PLANNED
 
 
@@ -131,6 +65,7 @@ class PeerState:
     def __init__(self, rank: int, plan: Plan, catalog: Catalog, machine: Machine, *, keep_going: bool = False,
                  replan: bool = True) -> None:
         self.rank = rank
+        self._shell: Shell
         self.catalog = catalog
         self.machine = machine
         self.keep_going = keep_going
@@ -161,10 +96,6 @@ class PeerState:
         self._early: list[int] = []                     # blocks that a plan not seen yet has sent here
         self._doomed: set[int] = set()
         self._adopt(plan, range(num))
-        self._handlers = {
-            Finished: self._on_finished, Raised: self._on_raised, Stopped: self._on_stopped, Arrived: self._on_arrived,
-            Sent: self._on_sent, EpochDue: self._on_epoch_due, EpochDone: self._on_epoch_done,
-        }
 
     def _adopt(self, plan: Plan, tasks: Iterable[int]) -> None:
         """Follow ``plan``, which places ``tasks`` (and leaves all others where they are)."""
@@ -203,30 +134,20 @@ class PeerState:
             need for task, rank in enumerate(self._ranks) if rank == self.rank and self._states[task] is State.PLANNED
             for need in self._needs[task] if need not in self._users and self._ranks[need] != self.rank})
 
-    def begin(self) -> list[Action]:
-        """Give the first actions."""
-        return self._continue([])
+    def begin(self, shell: Shell) -> None:
+        """Start; ``shell`` does what is decided from now on."""
+        self._shell = shell
+        self._continue()
 
-    def handle(self, event: Event) -> list[Action]:
-        """Take one event and give what is to be done now, in order.
-
-        Raises:
-            InternalError: The event cannot happen now, or ranks disagree; nothing was changed.
-        """
-        if self.ended:
-            raise InternalError(f"rank {self.rank}: {event} after the end")
-        return self._continue(self._handlers[type(event)](event))
-
-    def _continue(self, actions: list[Action]) -> list[Action]:
+    def _continue(self) -> None:
         """Start the next task if there is one, and report at once what others wait for."""
         if self.running is None and self._ready and not self._stopping and not self._frozen:
             task = self.plan.order[heapq.heappop(self._ready)]
             self._states[task] = advance(self._states[task], Change.START)
             self.running = task
-            actions.append(Run(task))
-        if not self._in_epoch and not self.ended and (not self._num_open or self._stopping) and self._urgent:
-            actions.append(self._exchange())
-        return actions
+            self._shell.start(task)
+        if (not self._num_open or self._stopping) and not self._in_epoch and not self.ended and self._urgent:
+            self._exchange()
 
     @property
     def _urgent(self) -> bool:
@@ -237,6 +158,53 @@ class PeerState:
 
     # Tasks
 
+    def finished(self, task: int, start: float, seconds: float, nbytes: int, form: Form = ()) -> None:
+        """The running task has made its block.
+
+        Args:
+            task: Its number.
+            start: When it started, since the run did [s].
+            seconds: How long it ran [s].
+            nbytes: Size of its block [bytes].
+            form: Columns, dtypes and shapes of its block, where others want to know.
+
+        Raises:
+            InternalError: This task does not run here.
+        """
+        self._back(task)
+        self._close(task, Change.FINISH, start, seconds, nbytes, form)
+        self._hold(task)
+        self._release(self._needs[task])
+        self._continue()
+
+    def raised(self, task: int, start: float, seconds: float, error: str) -> None:
+        """The running task has failed; ``error`` is its traceback.
+
+        Raises:
+            InternalError: This task does not run here.
+        """
+        self._back(task)
+        self._close(task, Change.FAIL, start, seconds, error=error)
+        self._stopping = self._stopping or not self.keep_going
+        self._release(self._needs[task])
+        self._continue()
+
+    def stopped(self, task: int) -> None:
+        """The running task was interrupted, or will never come back.
+
+        Raises:
+            InternalError: This task does not run here.
+        """
+        self._back(task)
+        self._close(task, Change.CANCEL)
+        self._release(self._needs[task])
+        self._continue()
+
+    def _back(self, task: int) -> None:
+        if self.running != task:
+            raise InternalError(f"rank {self.rank}: task {task} ended, but {self.running} is running")
+        self.running = None
+
     def _close(self, task: int, change: Change, start: float = 0.0, seconds: float = 0.0, nbytes: int = 0,
                form: Form = (), error: str = "") -> None:
         """A task comes to its final state, which is news for the others."""
@@ -244,32 +212,43 @@ class PeerState:
         self._num_open -= 1
         self._news[task] = TaskEntry(task, 0, state, self.rank, start, seconds, nbytes, form, error)
 
-    def _back(self, task: int) -> None:
-        """The running task has come back."""
-        if self.running != task:
-            raise InternalError(f"rank {self.rank}: task {task} ended, but {self.running} is running")
-        self.running = None
-
-    def _on_finished(self, event: Finished) -> list[Action]:
-        task = event.task
-        self._back(task)
-        self._close(task, Change.FINISH, event.start, event.seconds, event.nbytes, event.form)
-        return self._hold(task) + self._release(self._needs[task])
-
-    def _on_raised(self, event: Raised) -> list[Action]:
-        self._back(event.task)
-        self._close(event.task, Change.FAIL, event.start, event.seconds, error=event.error)
-        self._stopping = self._stopping or not self.keep_going
-        return self._release(self._needs[event.task])
-
-    def _on_stopped(self, event: Stopped) -> list[Action]:
-        self._back(event.task)
-        self._close(event.task, Change.CANCEL)
-        return self._release(self._needs[event.task])
-
     # Blocks
 
-    def _hold(self, block: int) -> list[Action]:
+    def arrived(self, block: int) -> None:
+        """A block from another rank is here, whole.
+
+        Raises:
+            InternalError: No plan sends it here.
+        """
+        num = self._expected.get(block)
+        if num:
+            self._expected[block] = num - 1
+        elif self._frozen:                  # its sender has the new plan already
+            self._early.append(block)
+        else:
+            raise InternalError(f"rank {self.rank}: block {block} arrived uncalled for")
+        self._received += 1
+        if block not in self._users:
+            self._hold(block)
+        elif block in self._forwards:       # it came twice, by an old plan and a new one
+            self._send(block)
+        self._continue()
+
+    def sent(self, block: int, rank: int, nbytes: int) -> None:
+        """A block has left for another rank, whole; its memory is ours again.
+
+        Raises:
+            InternalError: It was not being sent.
+        """
+        if not self._sending.get(block):
+            raise InternalError(f"rank {self.rank}: block {block} has left, but was not being sent")
+        self._count(rank, nbytes)
+        self._num_sending -= 1
+        self._sending[block] -= 1
+        self._release((block,))
+        self._continue()
+
+    def _hold(self, block: int) -> None:
         """A block is here: it goes on to others, and tasks that waited for nothing else become ready."""
         rank, ranks, states, missing, users = self.rank, self._ranks, self._states, self._missing, 0
         for task in self._consumers[block]:
@@ -279,58 +258,44 @@ class PeerState:
                 if not missing[task]:
                     heapq.heappush(self._ready, self._position[task])
         self._users[block] = users
-        actions = self._send(block) if block in self._forwards else []
-        return actions or self._free_if_unused(block)
+        if block in self._forwards:
+            self._send(block)
+        if not self._users[block]:
+            self._free(block)
 
-    def _send(self, block: int) -> list[Action]:
+    def _send(self, block: int) -> None:
         """Send a block that is here to those who get it from here; while frozen it waits for the new plan."""
         if self._stopping or self._frozen:
-            return []
-        sends: list[Action] = [Send(block, rank) for rank in self._forwards.pop(block)]
-        self._users[block] += len(sends)
-        self._sending[block] = self._sending.get(block, 0) + len(sends)
-        self._num_sending += len(sends)
-        return sends
+            return
+        for rank in self._forwards.pop(block):
+            nbytes = self._shell.send(block, rank)
+            if nbytes is None:
+                self._users[block] += 1
+                self._sending[block] = self._sending.get(block, 0) + 1
+                self._num_sending += 1
+            else:
+                self._count(rank, nbytes)
 
-    def _release(self, blocks: Sequence[int]) -> list[Action]:
+    def _count(self, rank: int, nbytes: int) -> None:
+        traffic = self._traffic.setdefault(rank, [0, 0])
+        traffic[0] += 1
+        traffic[1] += nbytes
+
+    def _release(self, blocks: Iterable[int]) -> None:
         """A task or send that needed ``blocks`` needs them no more."""
-        freed: list[Action] = []
         users = self._users
         for block in blocks:
             num = users.get(block)
             if num is not None:
                 users[block] = num - 1
                 if num == 1:
-                    freed += self._free_if_unused(block)
-        return freed
+                    self._free(block)
 
-    def _free_if_unused(self, block: int) -> list[Action]:
-        if self._users[block] or self._frozen:
-            return []
-        del self._users[block]
-        return [Free(block)]
-
-    def _on_arrived(self, event: Arrived) -> list[Action]:
-        block = event.task
-        num = self._expected.get(block)
-        if num:
-            self._expected[block] = num - 1
-        elif self._frozen:                  # its sender has the new plan already
-            self._early.append(block)
-        else:
-            raise InternalError(f"rank {self.rank}: block {block} arrived uncalled for")
-        self._received += 1
-        if block in self._users:        # it came twice, by an old plan and a new one
-            return self._send(block) if block in self._forwards else []
-        return self._hold(block)
-
-    def _on_sent(self, event: Sent) -> list[Action]:
-        traffic = self._traffic.setdefault(event.rank, [0, 0])
-        traffic[0] += 1
-        traffic[1] += event.nbytes
-        self._num_sending -= 1
-        self._sending[event.task] -= 1
-        return self._release((event.task,))
+    def _free(self, block: int) -> None:
+        """Forget a block without users; while frozen it stays."""
+        if not self._frozen:
+            del self._users[block]
+            self._shell.free(block)
 
     # Epochs
 
@@ -338,7 +303,7 @@ class PeerState:
         sent = tuple((rank, blocks, nbytes) for rank, (blocks, nbytes) in sorted(self._traffic.items()))
         return Traffic(self._received, sent)
 
-    def _exchange(self) -> Exchange:
+    def _exchange(self) -> None:
         traffic = self._own_traffic()
         if self.running is not None:
             self._news[self.running] = TaskEntry(self.running, 0, State.RUNNING, self.rank)
@@ -346,33 +311,45 @@ class PeerState:
         self._reported = (self.settled, traffic)
         self._news = {}
         self._in_epoch = True
-        return Exchange(delta)
+        self._shell.exchange(delta)
 
-    def _on_epoch_due(self, event: EpochDue) -> list[Action]:
-        return [] if self._in_epoch else [self._exchange()]
+    def epoch_due(self) -> None:
+        """It is time to take part in the next epoch."""
+        if not self._in_epoch and not self.ended:
+            self._exchange()
 
-    def _on_epoch_done(self, event: EpochDone) -> list[Action]:
-        strangers = [delta.rank for delta in event.deltas if delta.digest != self.catalog.digest]
+    def epoch_done(self, deltas: Sequence[Delta]) -> None:
+        """An epoch is complete; ``deltas`` are all ranks' parts.
+
+        Raises:
+            InternalError: Ranks disagree, or there was no epoch.
+        """
+        if not self._in_epoch:
+            raise InternalError(f"rank {self.rank}: an epoch that was not posted is complete")
+        strangers = [delta.rank for delta in deltas if delta.digest != self.catalog.digest]
         if strangers:
             raise InternalError(f"ranks disagree on plan or catalog in epoch {self.catalog.version}: rank {self.rank} has "
                                 f"digest {self.catalog.digest:016x}, ranks {strangers} have others; does an operation declare "
                                 "nbytes or seconds by a function that does not always give the same?")
         self._in_epoch = False
-        news = self.catalog.epoch(event.deltas)
+        news = self.catalog.epoch(deltas)
         if self.catalog.quiet:
             self.ended, self._frozen = True, False
-            return [*self._sweep(), End()]
+            self._sweep()
+            self._shell.end()
+            return
         lost = {entry.task for entry in news if entry.state in (State.FAILED, State.CANCELLED)}
-        actions = self._cancel(lost) if lost else []
+        if lost:
+            self._cancel(lost)
         if self._frozen:
             self._frozen = False
-            return actions + self._plan_again()
-        if self._replan and not self._over and self._drifted(news):
+            self._plan_again()
+        elif self._replan and not self._over and self._drifted(news):
             self._frozen = True
-            actions.append(self._exchange())
-        return actions
+            self._exchange()
+        self._continue()
 
-    def _cancel(self, lost: set[int]) -> list[Action]:
+    def _cancel(self, lost: set[int]) -> None:
         """Give up what cannot or shall not run any more, now that everyone knows of the failure."""
         if self.keep_going:
             doomed = self.plan.graph.descendants(lost)
@@ -380,18 +357,16 @@ class PeerState:
         else:
             self._stopping = self._over = True
             doomed = set(range(len(self._ranks)))
-        actions: list[Action] = []
         for task in sorted(doomed):
             if self._ranks[task] != self.rank:
                 continue
             if self._states[task] is State.PLANNED:
                 self._close(task, Change.CANCEL)
-                actions += self._release(self._needs[task])
+                self._release(self._needs[task])
             elif task == self.running:
-                actions.append(Interrupt(task))
+                self._shell.interrupt(task)
         self._ready = [place for place in self._ready if self._states[self.plan.order[place]] is State.PLANNED]
         heapq.heapify(self._ready)
-        return actions
 
     # Plans
 
@@ -411,9 +386,8 @@ class PeerState:
         self._learning.learn(news)
         return self._learning.due(self._running())
 
-    def _plan_again(self) -> list[Action]:
+    def _plan_again(self) -> None:
         """Place what nobody has claimed anew; what was held back while frozen goes on."""
-        actions: list[Action] = []
         if not self._over:
             plan, free = self._new_plan()
             done = State.DONE
@@ -424,12 +398,13 @@ class PeerState:
             self.catalog.follow(plan.digest)
             self._count_users()
             for block in sorted(self._users.keys() & self._forwards.keys()):
-                actions += self._send(block)
-        return actions + self._sweep()
+                self._send(block)
+        self._sweep()
 
-    def _sweep(self) -> list[Action]:
+    def _sweep(self) -> None:
         """Forget what was only kept because this rank was frozen."""
-        return [action for block in sorted(self._users) for action in self._free_if_unused(block)]
+        for block in sorted(block for block, users in self._users.items() if not users):
+            self._free(block)
 
     def _new_plan(self) -> tuple[Plan, list[int]]:
         """Make the next plan, the same on all ranks; and give the tasks that it places."""

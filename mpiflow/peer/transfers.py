@@ -55,82 +55,93 @@ class Transfers:
         self._incoming: list[_Incoming] = []
         self._queue: deque[tuple[int, int, Value]] = deque()
         self._outgoing: list[_Outgoing] = []
-        self._sent: list[tuple[int, int, int]] = []         # small ones leave at once; told at the next poll
-        self._sequences: dict[int, int] = {}
+        self._sequences = [0] * comm.size
 
     def _posted(self) -> tuple[MPI.Prequest, memoryview]:
         room = bytearray(wire.HEADER)
-        request = self._comm.Recv_init([room, MPI.BYTE], MPI.ANY_SOURCE, _HEADER_TAG)
+        request = self._comm.Recv_init(room, MPI.ANY_SOURCE, _HEADER_TAG)
         request.Start()
         return request, memoryview(room)
 
-    def send(self, task: int, rank: int, value: Value) -> None:
-        """Send the block of ``task`` to ``rank`` as soon as the window has room; ``value`` must not change until sent."""
-        if len(self._outgoing) < WINDOW:
-            self._start(task, rank, value)
-        else:
-            self._queue.append((task, rank, value))
-
-    def poll(self) -> tuple[list[tuple[int, Value]], list[tuple[int, int, int]]]:
-        """Advance everything.
+    def send(self, task: int, rank: int, value: Value) -> int | None:
+        """Send the block of ``task`` to ``rank`` as soon as the window has room; ``value`` must not change until sent.
 
         Returns:
-            Blocks that have arrived (task, value), and blocks that have been sent (task, rank, bytes).
+            Its size [bytes] if it has been sent already; else ``sent`` will tell.
         """
-        arrived = self._poll_headers()
-        if self._incoming:
-            arrived += self._poll_pieces()
-        if self._outgoing:
-            self._poll_sends()
-        while self._queue and len(self._outgoing) < WINDOW:
-            self._start(*self._queue.popleft())
-        if not self._sent:
-            return arrived, []
-        sent, self._sent = self._sent, []
-        return arrived, sent
+        if len(self._outgoing) < WINDOW and not self._queue:
+            return self._start(task, rank, value)
+        self._queue.append((task, rank, value))
+        return None
 
-    def _start(self, task: int, rank: int, value: Value) -> None:
-        sequence = self._sequences.get(rank, 0)
-        self._sequences[rank] = sequence + 1
-        header, description, nbytes = wire.pack(task, sequence, value)
-        request = self._comm.Isend([header, MPI.BYTE], rank, _HEADER_TAG)
+    @property
+    def sending(self) -> bool:
+        """Whether ``sent`` has anything to tell, now or later."""
+        return bool(self._outgoing)
+
+    def sent(self) -> list[tuple[int, int, int]]:
+        """Advance what is being sent; give the blocks that have left since the last call (task, rank, bytes)."""
+        for outgoing in self._outgoing:
+            outgoing.requests = _pending(outgoing.requests)
+        gone = [(item.task, item.rank, item.nbytes) for item in self._outgoing if not item.requests]
+        self._outgoing = [item for item in self._outgoing if item.requests]
+        while self._queue and len(self._outgoing) < WINDOW:
+            task, rank, value = self._queue.popleft()
+            nbytes = self._start(task, rank, value)
+            if nbytes is not None:
+                gone.append((task, rank, nbytes))
+        return gone
+
+    def _start(self, task: int, rank: int, value: Value) -> int | None:
+        header, description, nbytes = wire.pack(task, self._sequences[rank], value)
+        request = self._comm.Isend(header, rank, _HEADER_TAG)
         if nbytes <= wire.INLINE and not description:
             if request.Test():
-                self._sent.append((task, rank, nbytes))
-            else:
-                self._outgoing.append(_Outgoing(task, rank, nbytes, [request], [header]))
-            return
-        tag = _PIECE_TAG + sequence % _TAGS
+                return nbytes
+            self._outgoing.append(_Outgoing(task, rank, nbytes, [request], [header]))
+            return None
+        tag = _PIECE_TAG + self._sequences[rank] % _TAGS
+        self._sequences[rank] += 1
         messages = [*([np.frombuffer(description, np.uint8)] if description else []), *wire.pieces(columns(value))]
         requests = [request, *(self._comm.Isend(message, rank, tag) for message in messages)]
         self._outgoing.append(_Outgoing(task, rank, nbytes, requests, [header, *messages]))
+        return None
 
-    def _poll_headers(self) -> list[tuple[int, Value]]:
+    def receive(self) -> list[tuple[int, Value]]:
+        """Advance what is being received; give the blocks that have arrived since the last call (task, value)."""
+        arrived = self._receive_headers() if self._slots[0][0].Test(self._status) else []
+        if self._incoming:
+            arrived += self._receive_pieces()
+        return arrived
+
+    def _receive_headers(self) -> list[tuple[int, Value]]:
         """Take headers in the order in which their slots were posted, which is the order in which they match."""
         arrived: list[tuple[int, Value]] = []
         slots, status = self._slots, self._status
-        while slots[0][0].Test(status):
+        while True:
             request, room = slots[0]
-            task, sequence, nbytes, arrays, payload = wire.unpack(room)
-            source = status.Get_source()
-            request.Start()
-            slots.rotate(-1)
-            if payload is not None:
-                arrived.append((task, wire.from_inline(arrays, payload)))
+            task, sequence, rest = wire.unpack(room)
+            if not isinstance(rest, wire.Follows):
+                request.Start()
+                arrived.append((task, rest))
             else:
-                self._await(_Incoming(task, source, _PIECE_TAG + sequence % _TAGS), arrays, nbytes)
-        return arrived
+                source = status.Get_source()
+                request.Start()
+                self._await(_Incoming(task, source, _PIECE_TAG + sequence % _TAGS), rest)
+            slots.rotate(-1)
+            if not slots[0][0].Test(status):
+                return arrived
 
-    def _await(self, incoming: _Incoming, arrays: wire.Forms | None, nbytes: int) -> None:
+    def _await(self, incoming: _Incoming, follows: wire.Follows) -> None:
         """Receive what follows a header."""
-        if arrays is None:
-            incoming.description = np.empty(nbytes, np.uint8)
+        if follows.arrays is None:
+            incoming.description = np.empty(follows.nbytes, np.uint8)
             incoming.requests = [self._comm.Irecv(incoming.description, incoming.source, incoming.tag)]
         else:
-            self._receive(incoming, arrays)
+            self._receive_into(incoming, follows.arrays)
         self._incoming.append(incoming)
 
-    def _receive(self, incoming: _Incoming, arrays: wire.Forms) -> None:
+    def _receive_into(self, incoming: _Incoming, arrays: wire.Forms) -> None:
         try:
             incoming.arrays = wire.allocate(arrays, self._buffers.empty)
         except MemoryError as error:
@@ -139,14 +150,14 @@ class Transfers:
         incoming.requests = [
             self._comm.Irecv(piece, incoming.source, incoming.tag) for piece in wire.pieces(incoming.arrays)]
 
-    def _poll_pieces(self) -> list[tuple[int, Value]]:
+    def _receive_pieces(self) -> list[tuple[int, Value]]:
         arrived, waiting = [], []
         for incoming in self._incoming:
             incoming.requests = _pending(incoming.requests)
             if not incoming.requests and incoming.description is not None:
                 arrays = wire.unpack_arrays(incoming.description.tobytes())
                 incoming.description = None
-                self._receive(incoming, arrays)
+                self._receive_into(incoming, arrays)
             if incoming.requests:
                 waiting.append(incoming)
             else:
@@ -154,16 +165,10 @@ class Transfers:
         self._incoming = waiting
         return arrived
 
-    def _poll_sends(self) -> None:
-        for outgoing in self._outgoing:
-            outgoing.requests = _pending(outgoing.requests)
-        self._sent += [(item.task, item.rank, item.nbytes) for item in self._outgoing if not item.requests]
-        self._outgoing = [item for item in self._outgoing if item.requests]
-
     @property
     def busy(self) -> bool:
         """Whether payload is under way."""
-        return bool(self._incoming or self._outgoing or self._queue or self._sent)
+        return bool(self._incoming or self._outgoing)
 
     def trim(self, now: float) -> None:
         """Give back memory of received blocks that has not been in use for a while; ``now`` is any clock [s]."""

@@ -2,13 +2,15 @@
 
     task u4 | sequence u4 | nbytes u8 | form u4 | length u4 | description | payload
 
-``description`` tells columns, dtypes and shapes in typed msgpack. ``form`` says where the rest is: the payload behind the
+``description`` tells columns, dtypes and shapes in typed msgpack, filled up with bytes whose last one counts them, so that
+the payload is aligned. ``form`` says where the rest is: the payload behind the
 description; or in pieces, messages of their own; or, of a table with very many columns, the description in a message of
 its own, and then the pieces. ``nbytes`` is the size of the payload, or of a description that follows. Little-endian.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -25,6 +27,7 @@ PIECE = 64 << 20    # larger arrays travel in pieces of this size [bytes]
 _KNOWN = 1024       # descriptions remembered; programs send few kinds of values, again and again
 _PREFIX = struct.Struct("<IIQII")
 _SIZE = _PREFIX.size
+_ALIGNMENT = 16
 
 
 INLINED, IN_PIECES, DESCRIBED = range(3)       # where the rest of a block is
@@ -44,6 +47,7 @@ class ArrayForm(NamedTuple):
     name: str
     dtype: np.dtype
     shape: tuple[int, ...]
+    nbytes: int
 
 
 Forms = tuple[ArrayForm, ...]
@@ -69,8 +73,10 @@ def describe(value: Value) -> bytes:
 
 
 def _described(value: Value) -> bytes:
-    return _ENCODER.encode([ArrayHeader(name, np.lib.format.dtype_to_descr(array.dtype), array.shape)
+    text = _ENCODER.encode([ArrayHeader(name, np.lib.format.dtype_to_descr(array.dtype), array.shape)
                             for name, array in columns(value)])
+    gap = _ALIGNMENT - (_SIZE + len(text)) % _ALIGNMENT
+    return text + bytes(gap - 1) + bytes([gap])
 
 
 def _remember(known: dict, key: object, found: object) -> None:
@@ -96,13 +102,19 @@ def pack(task: int, sequence: int, value: Value) -> tuple[bytes, bytes, int]:
     return _PREFIX.pack(task, sequence, nbytes, INLINED, length) + description + payload, b"", nbytes
 
 
-def unpack(data: memoryview) -> tuple[int, int, int, Forms | None, bytes | None]:
+class Follows(NamedTuple):
+    """What comes after a header: its size [bytes]; and the arrays, or None if their description comes first."""
+
+    nbytes: int
+    arrays: Forms | None
+
+
+def unpack(data: memoryview) -> tuple[int, int, Value | Follows]:
     """Undo ``pack``; ``data`` may be longer than the header.
 
     Returns:
-        The task that made the block. Its sequence, which counts the blocks from one rank to another. The size of the
-        payload [bytes], or of the description if that follows by itself. The columns, or None if it does. The payload,
-        if it is here.
+        The task that made the block. Its sequence, which counts the blocks from one rank to another that are not whole in
+        their headers. The block itself, read-only, or what follows.
 
     Raises:
         msgspec.ValidationError: The bytes are no header.
@@ -111,16 +123,27 @@ def unpack(data: memoryview) -> tuple[int, int, int, Forms | None, bytes | None]
         task, sequence, nbytes, form, length = _PREFIX.unpack_from(data)
     except struct.error as error:
         raise msgspec.ValidationError(f"not a header: {error}") from None
-    start = _SIZE + length
+    if form == INLINED:
+        start = _SIZE + length
+        message = bytes(data[:start + nbytes])
+        return task, sequence, _from_inline(unpack_arrays(message[_SIZE:start]), message, start)
     if form == DESCRIBED:
-        return task, sequence, nbytes, None, None
-    arrays = unpack_arrays(bytes(data[_SIZE:start]))
-    if form == IN_PIECES:
-        return task, sequence, nbytes, arrays, None
-    payload = bytes(data[start:start + nbytes])
-    if form != INLINED or len(payload) != nbytes:
-        raise msgspec.ValidationError(f"not a header: form {form}, {len(payload)} of {nbytes} bytes")
-    return task, sequence, nbytes, arrays, payload
+        return task, sequence, Follows(nbytes, None)
+    if form != IN_PIECES:
+        raise msgspec.ValidationError(f"not a header: form {form}")
+    return task, sequence, Follows(nbytes, unpack_arrays(bytes(data[_SIZE:_SIZE + length])))
+
+
+def _from_inline(arrays: Forms, message: bytes, start: int) -> Value:
+    """Give a small block as a read-only value: ``message`` from ``start``, seen as arrays."""
+    if len(arrays) == 1 and not arrays[0].name:
+        return np.ndarray(arrays[0].shape, arrays[0].dtype, message, start)
+    made = []
+    for array in arrays:
+        column = np.ndarray(array.shape, array.dtype, message, start)
+        made.append((array.name, column if column.flags.aligned else column.copy()))
+        start += array.nbytes
+    return finished(made)
 
 
 def unpack_arrays(data: bytes) -> Forms:
@@ -131,9 +154,14 @@ def unpack_arrays(data: bytes) -> Forms:
     """
     found = _read.get(data)
     if found is None:
-        found = tuple(ArrayForm(item.name, _dtype(item.dtype), item.shape) for item in _ARRAYS.decode(data))
+        found = tuple(_form(item) for item in _ARRAYS.decode(data[:-data[-1]] if data else b""))
         _remember(_read, data, found)
     return found
+
+
+def _form(header: ArrayHeader) -> ArrayForm:
+    dtype = _dtype(header.dtype)
+    return ArrayForm(header.name, dtype, header.shape, math.prod(header.shape) * dtype.itemsize)
 
 
 def _dtype(descr: str | list) -> np.dtype:
@@ -150,19 +178,7 @@ def _tuples(descr: str | list) -> str | list:
 
 def allocate(arrays: Forms, empty: Callable[..., np.ndarray] = np.empty) -> list[tuple[str, np.ndarray]]:
     """Make the arrays that a block is received into, by ``np.empty`` or the like."""
-    return [(name, empty(shape, dtype)) for name, dtype, shape in arrays]
-
-
-def from_inline(arrays: Forms, payload: bytes) -> Value:
-    """Give a small block as a read-only value; a plain array is a view of ``payload``."""
-    if len(arrays) == 1 and payload and not arrays[0].name:
-        return np.frombuffer(payload, arrays[0].dtype).reshape(arrays[0].shape)
-    made = allocate(arrays)
-    start = 0
-    for _, array in made:
-        as_bytes(array)[:] = np.frombuffer(payload, np.uint8, array.nbytes, start)
-        start += array.nbytes
-    return finished(made)
+    return [(array.name, empty(array.shape, array.dtype)) for array in arrays]
 
 
 def as_bytes(array: np.ndarray) -> np.ndarray:

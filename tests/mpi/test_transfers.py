@@ -12,16 +12,30 @@ from mpiflow.peer import wire
 from mpiflow.peer.transfers import Transfers
 
 
+class Noting(Transfers):
+    """Transfers that note what has left, at once or later."""
+
+    def __init__(self, comm):
+        super().__init__(comm)
+        self.gone = []
+
+    def send(self, task, rank, value):
+        size = super().send(task, rank, value)
+        if size is not None:
+            self.gone.append((task, rank, size))
+        return size
+
+
 def turn(transfers, num_arrivals, num_sends, limit=90):
     """Poll until so many blocks have arrived and left."""
-    arrived, sent, began = [], [], time.monotonic()
-    while (len(arrived) < num_arrivals or len(sent) < num_sends) and time.monotonic() - began < limit:
-        more, gone = transfers.poll()
+    arrived, began = [], time.monotonic()
+    while (len(arrived) < num_arrivals or len(transfers.gone) < num_sends) and time.monotonic() - began < limit:
+        more, gone = transfers.receive(), transfers.sent()
         arrived += more
-        sent += gone
+        transfers.gone += gone
         if not more and not gone:
             time.sleep(0 if transfers.busy else 1e-4)
-    return arrived, sent
+    return arrived, transfers.gone
 
 
 def same(left, right):
@@ -49,7 +63,7 @@ def value(seed):
 
 
 def test_values_of_every_kind_arrive_as_they_were(comm, together):
-    transfers = Transfers(comm)
+    transfers = Noting(comm)
     others = [rank for rank in range(comm.size) if rank != comm.rank]
     num = 40
     for index in random.Random(comm.rank).sample(range(num), num):
@@ -66,7 +80,7 @@ def test_values_of_every_kind_arrive_as_they_were(comm, together):
 
 
 def test_received_values_are_read_only(comm, together):
-    transfers = Transfers(comm)
+    transfers = Noting(comm)
     transfers.send(comm.rank, (comm.rank + 1) % comm.size, as_value(np.arange(3 * wire.INLINE)))
     (_, item), = turn(transfers, 1, 1)[0]
     writeable = together(item.flags.writeable)
@@ -76,7 +90,7 @@ def test_received_values_are_read_only(comm, together):
 
 @pytest.mark.parametrize("size", [3_999, 8_001, 100_000_000])
 def test_a_ring_in_which_all_send_at_once_does_not_lock_up(comm, together, size):
-    transfers = Transfers(comm)
+    transfers = Noting(comm)
     size = size if comm.size <= 4 else min(size, 20_000_000)
     block = as_value(np.full(size, comm.rank, np.uint8))
     for turns in range(2):
@@ -90,7 +104,7 @@ def test_a_ring_in_which_all_send_at_once_does_not_lock_up(comm, together, size)
 
 
 def test_many_blocks_to_one_rank_are_all_received(comm, together):
-    transfers = Transfers(comm)
+    transfers = Noting(comm)
     num = 500
     if comm.rank:
         for index in range(num):
@@ -112,7 +126,7 @@ def peak_memory():
 
 def test_a_huge_block_arrives_whole_without_a_second_copy(comm, together):
     size = 3 << 30 if comm.size == 2 else 200_000_001       # above 2 GiB counts, and not a multiple of a piece
-    transfers = Transfers(comm)
+    transfers = Noting(comm)
     source, destination = 0, comm.size - 1
     block = None
     if comm.rank == source:
