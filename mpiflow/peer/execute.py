@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from mpiflow.storage.sources import load
 from mpiflow.workflow.reading import Workflow
 
 _EMPTY = np.empty(0, np.uint8)
+_Call = tuple[Callable[..., Any], list[int], list[str] | None, dict[str, Any]]   # function, blocks, their names, parameters
 
 
 class Executor:
@@ -26,9 +28,22 @@ class Executor:
     def __init__(self, workflow: Workflow, registry: Registry, graph: TaskGraph, results: Path) -> None:
         self._workflow = workflow
         self._registry = registry
+        self._calls: dict[int, _Call] = {}
         self._tasks = graph.tasks
         self._datasets = graph.datasets
         self._results = results
+
+    def prepare(self, tasks: Iterable[int]) -> None:
+        """Get ready to run ``tasks``; others can be run as well, but take longer."""
+        for number in tasks:
+            task = self._tasks[number]
+            if task.kind is not Kind.APPLY or task.rows is not None or any(len(item.tasks) > 1 for item in task.inputs):
+                continue
+            operation = self._registry[task.operation]
+            names = [item.argument for item in task.inputs]
+            if operation.dtype is None and (all(names) or not any(names)):
+                blocks = [item.tasks[0] for item in task.inputs]
+                self._calls[number] = operation.function, blocks, names if any(names) else None, dict(task.parameters)
 
     def run(self, number: int, values: Mapping[int, Value]) -> Value:
         """Run task ``number`` on the blocks that it needs, all of which are in ``values``.
@@ -38,6 +53,13 @@ class Executor:
             OperationError: The result is not what the operation promised.
             MachineError: A file cannot be read or written.
         """
+        call = self._calls.get(number)
+        if call is not None:
+            function, blocks, names, parameters = call
+            given = [values[block] for block in blocks]
+            if names is None:
+                return as_value(function(*given, **parameters))
+            return as_value(function(**parameters, **dict(zip(names, given, strict=True))))
         task = self._tasks[number]
         kind = task.kind
         if kind is Kind.LOAD:

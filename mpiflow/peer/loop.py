@@ -32,7 +32,8 @@ BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
 PATIENCE = 8.0          # seconds that other ranks have to hear of a failure
 GRACE = 2.0             # seconds that an interrupted operation has to come back
-_SPIN = 5e-4            # seconds: an idle rank looks again at once for so long, leaving its core to others who want it
+_ALONE = 5e-5           # seconds: an idle rank looks again at once for so long,
+_SPIN = 5e-4            # and for so long in all, leaving its core to others who want it
 _BUSY_SPIN = 5e-3       # and for so long while blocks are under way
 _LATE = 0.02            # then it sleeps for this share of the time that it has waited
 _NAPS = (20e-6, 1e-2)   # seconds: but not less and not more than this
@@ -78,7 +79,7 @@ class Loop:
         self._interrupted: float | None = None  # when the task in the main thread was told to end
         self._abandoned = False
         self._epoch_over = math.inf             # when the last epoch was over; later than ever while one is under way
-        self._began = time.perf_counter()
+        self._began = 0.0
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._failed: tuple[float, str] | None = None   # a failure here that no epoch has carried yet
@@ -94,6 +95,7 @@ class Loop:
         Raises:
             InternalError: Ranks disagree, or something else that cannot happen.
         """
+        self._began = time.perf_counter()
         old = signal.signal(_SIGNAL, self._on_signal)
         helper = threading.Thread(target=self._help, name="mpiflow-progress", daemon=True)
         interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
@@ -301,8 +303,9 @@ def _form(value: Value) -> Form:
 
 
 def _nap(waited: float, spin: float) -> None:
-    """Give way to others at first, then sleep in growing steps: waiting ranks must not slow the one that computes."""
+    """Come back at once, later give way to others, then sleep in growing steps: waiting ranks must not slow the one that computes."""
     if waited < spin:
-        os.sched_yield()
+        if waited > _ALONE:
+            os.sched_yield()
     else:
         time.sleep(min(max(waited * _LATE, _NAPS[0]), _NAPS[1]))

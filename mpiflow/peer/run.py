@@ -123,8 +123,6 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
     expected = expectations(graph, local.registry, history)
     plan = make_plan(graph, machine, None, *expected) if expected else make_plan(graph, machine)
     catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
-    preparation = time.perf_counter() - began
-
     def outcome(seconds: float) -> Outcome:
         return Outcome(local.workflow, local.registry, request, plan, state.num_plans, history, machine, catalog,
                        hosts, seconds, preparation)
@@ -142,9 +140,12 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
 
     transfers = Transfers(comm)
     executor = Executor(local.workflow, local.registry, graph, request.results.absolute())
+    executor.prepare(task for task, rank in enumerate(plan.ranks) if rank == comm.rank)
     named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks)
     state = PeerState(comm.rank, plan, catalog, machine, keep_going=request.keep_going, replan=request.replan)
     loop = Loop(state, epochs, transfers, executor, named, leave_behind)
+    _exchange(epochs, b"")                      # all have a plan
+    preparation = time.perf_counter() - began
     seconds = loop.run()
     transfers.close()
     done = outcome(seconds)
@@ -182,7 +183,7 @@ def _exchange(epochs: Epochs, own: bytes) -> list[bytes]:
     nap = 20e-6
     while (parts := epochs.poll()) is None:
         time.sleep(nap)
-        nap = min(nap * 1.5, 2e-3)
+        nap = min(nap * 1.5, 3e-4)
     return parts
 
 

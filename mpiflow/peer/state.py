@@ -172,8 +172,8 @@ class PeerState:
             InternalError: This task does not run here.
         """
         self._back(task)
+        self._hold(task)                        # others may wait for it
         self._close(task, Change.FINISH, start, seconds, nbytes, form)
-        self._hold(task)
         self._release(self._needs[task])
         self._continue()
 
