@@ -303,7 +303,7 @@ def _form(value: Value) -> Form:
 
 
 def _nap(waited: float, spin: float) -> None:
-    """Come back at once, later give way to others, then sleep in growing steps: waiting ranks must not slow the one that computes."""
+    """Come back at once, later give way, then sleep in growing steps: who waits must not slow the one that computes."""
     if waited < spin:
         if waited > _ALONE:
             os.sched_yield()

@@ -1,4 +1,6 @@
-"""One rank's part of a run as a pure state machine: told what has happened, it tells its shell what to do; no MPI, no clock, no data.
+"""One rank's part of a run as a pure state machine: told what has happened, it tells its shell what to do.
+
+It has no MPI, no clock and no data.
 
 Every rank owns one of these. What a rank decides follows from the plan, which all ranks share; from its own blocks and
 tasks; and from the catalog, which after epoch k is the same everywhere. News travels by epochs only, blocks by

@@ -108,29 +108,23 @@ class Transfers:
         return None
 
     def receive(self) -> list[tuple[int, Value]]:
-        """Advance what is being received; give the blocks that have arrived since the last call (task, value)."""
-        arrived = self._receive_headers() if self._slots[0][0].Test(self._status) else []
+        """Advance what is being received; give blocks that have arrived since the last call (task, value).
+
+        Headers are taken one at a time in the order in which their slots were posted, which is the order in which they match.
+        """
+        arrived: list[tuple[int, Value]] = []
+        request, room = self._slots[0]
+        if request.Test(self._status):
+            self._slots.rotate(-1)
+            task, sequence, rest = wire.unpack(room)
+            request.Start()
+            if type(rest) is wire.Follows:
+                self._await(_Incoming(task, self._status.Get_source(), _PIECE_TAG + sequence % _TAGS), rest)
+            else:
+                arrived.append((task, rest))
         if self._incoming:
             arrived += self._receive_pieces()
         return arrived
-
-    def _receive_headers(self) -> list[tuple[int, Value]]:
-        """Take headers in the order in which their slots were posted, which is the order in which they match."""
-        arrived: list[tuple[int, Value]] = []
-        slots, status = self._slots, self._status
-        while True:
-            request, room = slots[0]
-            task, sequence, rest = wire.unpack(room)
-            if not isinstance(rest, wire.Follows):
-                request.Start()
-                arrived.append((task, rest))
-            else:
-                source = status.Get_source()
-                request.Start()
-                self._await(_Incoming(task, source, _PIECE_TAG + sequence % _TAGS), rest)
-            slots.rotate(-1)
-            if not slots[0][0].Test(status):
-                return arrived
 
     def _await(self, incoming: _Incoming, follows: wire.Follows) -> None:
         """Receive what follows a header."""

@@ -1,16 +1,14 @@
 """The message before a block: what it is, and the block itself if it is small. Never a pickle.
 
-    task u4 | sequence u4 | nbytes u8 | form u4 | length u4 | description | payload
+    task u4 | sequence u4 | length u4 | head | payload
 
-``description`` tells columns, dtypes and shapes in typed msgpack, filled up with bytes whose last one counts them, so that
-the payload is aligned. ``form`` says where the rest is: the payload behind the
-description; or in pieces, messages of their own; or, of a table with very many columns, the description in a message of
-its own, and then the pieces. ``nbytes`` is the size of the payload, or of a description that follows. Little-endian.
+``head``, of ``length`` bytes, is typed msgpack: columns, dtypes and shapes, and where the rest is. The payload follows at
+once; or in pieces, messages of their own; or, of a table with very many columns, a description of them in a message of
+its own, and then the pieces. Little-endian. Blocks of one dtype and shape have the same head, so both sides remember it.
 """
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,15 +17,14 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from mpiflow.operations.values import Value, columns, from_columns
+from mpiflow.operations.values import Value, columns, from_columns, nbytes
 
 INLINE = 4096       # a block up to this size [bytes] travels in one message with its header
 HEADER = 8192       # size [bytes] of a receive posted for a header
 PIECE = 64 << 20    # larger arrays travel in pieces of this size [bytes]
 _KNOWN = 1024       # descriptions remembered; programs send few kinds of values, again and again
-_PREFIX = struct.Struct("<IIQII")
+_PREFIX = struct.Struct("<III")
 _SIZE = _PREFIX.size
-_ALIGNMENT = 16
 
 
 INLINED, IN_PIECES, DESCRIBED = range(3)       # where the rest of a block is
@@ -41,65 +38,29 @@ class ArrayHeader(Struct, frozen=True, array_like=True):
     shape: tuple[int, ...]
 
 
+class Head(Struct, frozen=True, array_like=True):
+    """What the head of a message says.
+
+    Attributes:
+        form: INLINED, IN_PIECES or DESCRIBED.
+        nbytes: Size of the payload, or of a description in a message of its own [bytes].
+        arrays: The columns; none if their description follows.
+    """
+
+    form: int
+    nbytes: int
+    arrays: tuple[ArrayHeader, ...]
+
+
 class ArrayForm(NamedTuple):
-    """The same, ready to be made."""
+    """One array of a block, ready to be made."""
 
     name: str
     dtype: np.dtype
     shape: tuple[int, ...]
-    nbytes: int
 
 
 Forms = tuple[ArrayForm, ...]
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_ARRAYS = msgspec.msgpack.Decoder(tuple[ArrayHeader, ...])
-_written: dict[tuple[np.dtype, tuple[int, ...]], bytes] = {}
-_read: dict[bytes, Forms] = {}
-
-
-def describe(value: Value) -> bytes:
-    """Give the description of the columns of ``value``."""
-    if isinstance(value, dict):
-        return _described(value)
-    key = value.dtype, value.shape
-    found = _written.get(key)
-    if found is None:
-        found = _described(value)
-        if value.dtype.metadata is None:
-            _remember(_written, key, found)
-    return found
-
-
-def _described(value: Value) -> bytes:
-    text = _ENCODER.encode([ArrayHeader(name, np.lib.format.dtype_to_descr(array.dtype), array.shape)
-                            for name, array in columns(value)])
-    gap = _ALIGNMENT - (_SIZE + len(text)) % _ALIGNMENT
-    return text + bytes(gap - 1) + bytes([gap])
-
-
-def _remember(known: dict, key: object, found: object) -> None:
-    if len(known) >= _KNOWN:
-        known.clear()
-    known[key] = found
-
-
-def pack(task: int, sequence: int, value: Value) -> tuple[bytes, bytes, int]:
-    """Give the header of a block; the description of its columns if it does not fit in; and the payload's size [bytes].
-
-    The header holds a small payload. A larger one, or any whose description comes by itself, follows in ``pieces``.
-    """
-    description = describe(value)
-    length = len(description)
-    plain = not isinstance(value, dict)
-    nbytes = value.nbytes if plain else sum(array.nbytes for array in value.values())
-    if length > HEADER - INLINE - _SIZE:
-        return _PREFIX.pack(task, sequence, length, DESCRIBED, 0), description, nbytes
-    if nbytes > INLINE:
-        return _PREFIX.pack(task, sequence, nbytes, IN_PIECES, length) + description, b"", nbytes
-    payload = value.tobytes() if plain else b"".join([array.tobytes() for array in value.values()])
-    return _PREFIX.pack(task, sequence, nbytes, INLINED, length) + description + payload, b"", nbytes
 
 
 class Follows(NamedTuple):
@@ -107,6 +68,65 @@ class Follows(NamedTuple):
 
     nbytes: int
     arrays: Forms | None
+
+
+class _Written(NamedTuple):
+    """What the header of a block of a certain kind says."""
+
+    head: bytes
+    inlined: bool
+    description: bytes
+    nbytes: int
+
+
+class _Read(NamedTuple):
+    """The same, read."""
+
+    inlined: bool
+    plain: bool
+    rest: Follows
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_HEAD = msgspec.msgpack.Decoder(Head)
+_ARRAYS = msgspec.msgpack.Decoder(tuple[ArrayHeader, ...])
+_written: dict[tuple[np.dtype, tuple[int, ...]], _Written] = {}
+_read: dict[bytes, _Read] = {}
+
+
+def pack(task: int, sequence: int, value: Value) -> tuple[bytes, bytes, int]:
+    """Give the header of a block; the description of its columns if it does not fit in; and the block's size [bytes].
+
+    The header holds a small payload. A larger one, or any whose description comes by itself, follows in ``pieces``.
+    """
+    if isinstance(value, dict):
+        head, inlined, description, nbytes = _write(value)
+        payload = b"".join([array.tobytes() for array in value.values()]) if inlined else b""
+    else:
+        known = _written.get((value.dtype, value.shape))
+        head, inlined, description, nbytes = _write(value) if known is None else known
+        payload = value.tobytes() if inlined else b""
+    return _PREFIX.pack(task, sequence, len(head)) + head + payload, description, nbytes
+
+
+def _write(value: Value) -> _Written:
+    arrays = tuple([ArrayHeader(name, np.lib.format.dtype_to_descr(array.dtype), array.shape) for name, array in columns(value)])
+    size = nbytes(value)
+    inlined = size <= INLINE
+    head = _ENCODER.encode(Head(INLINED if inlined else IN_PIECES, size, arrays))
+    if len(head) > HEADER - INLINE - _SIZE:
+        description = _ENCODER.encode(arrays)
+        return _Written(_ENCODER.encode(Head(DESCRIBED, len(description), ())), False, description, size)
+    found = _Written(head, inlined, b"", size)
+    if not isinstance(value, dict) and value.dtype.metadata is None:
+        _remember(_written, (value.dtype, value.shape), found)
+    return found
+
+
+def _remember(known: dict, key: object, found: object) -> None:
+    if len(known) >= _KNOWN:
+        known.clear()
+    known[key] = found
 
 
 def unpack(data: memoryview) -> tuple[int, int, Value | Follows]:
@@ -120,48 +140,52 @@ def unpack(data: memoryview) -> tuple[int, int, Value | Follows]:
         msgspec.ValidationError: The bytes are no header.
     """
     try:
-        task, sequence, nbytes, form, length = _PREFIX.unpack_from(data)
+        task, sequence, length = _PREFIX.unpack_from(data)
     except struct.error as error:
         raise msgspec.ValidationError(f"not a header: {error}") from None
-    if form == INLINED:
-        start = _SIZE + length
-        message = bytes(data[:start + nbytes])
-        return task, sequence, _from_inline(unpack_arrays(message[_SIZE:start]), message, start)
-    if form == DESCRIBED:
-        return task, sequence, Follows(nbytes, None)
-    if form != IN_PIECES:
-        raise msgspec.ValidationError(f"not a header: form {form}")
-    return task, sequence, Follows(nbytes, unpack_arrays(bytes(data[_SIZE:_SIZE + length])))
+    start = _SIZE + length
+    head = bytes(data[_SIZE:start])
+    known = _read.get(head)
+    inlined, plain, rest = _read_head(head) if known is None else known
+    if not inlined:
+        return task, sequence, rest
+    payload = bytes(data[start:start + rest.nbytes])
+    if plain:
+        return task, sequence, np.ndarray(rest.arrays[0].shape, rest.arrays[0].dtype, payload)
+    return task, sequence, _table(rest.arrays, payload)
 
 
-def _from_inline(arrays: Forms, message: bytes, start: int) -> Value:
-    """Give a small block as a read-only value: ``message`` from ``start``, seen as arrays."""
-    if len(arrays) == 1 and not arrays[0].name:
-        return np.ndarray(arrays[0].shape, arrays[0].dtype, message, start)
-    made = []
-    for array in arrays:
-        column = np.ndarray(array.shape, array.dtype, message, start)
-        made.append((array.name, column if column.flags.aligned else column.copy()))
+def _read_head(data: bytes) -> _Read:
+    head = _HEAD.decode(data)
+    if not INLINED <= head.form <= DESCRIBED:
+        raise msgspec.ValidationError(f"not a header: form {head.form}")
+    arrays = _forms(head.arrays)
+    rest = Follows(head.nbytes, None if head.form == DESCRIBED else arrays)
+    found = _Read(head.form == INLINED, len(arrays) == 1 and not arrays[0].name, rest)
+    _remember(_read, data, found)
+    return found
+
+
+def _table(arrays: Forms, payload: bytes) -> Value:
+    made = allocate(arrays)
+    start = 0
+    for _, array in made:
+        as_bytes(array)[:] = np.frombuffer(payload, np.uint8, array.nbytes, start)
         start += array.nbytes
     return finished(made)
 
 
 def unpack_arrays(data: bytes) -> Forms:
-    """Read the description of columns.
+    """Read the description of columns that comes by itself.
 
     Raises:
         msgspec.ValidationError: The bytes are none.
     """
-    found = _read.get(data)
-    if found is None:
-        found = tuple(_form(item) for item in _ARRAYS.decode(data[:-data[-1]] if data else b""))
-        _remember(_read, data, found)
-    return found
+    return _forms(_ARRAYS.decode(data))
 
 
-def _form(header: ArrayHeader) -> ArrayForm:
-    dtype = _dtype(header.dtype)
-    return ArrayForm(header.name, dtype, header.shape, math.prod(header.shape) * dtype.itemsize)
+def _forms(arrays: tuple[ArrayHeader, ...]) -> Forms:
+    return tuple([ArrayForm(item.name, _dtype(item.dtype), item.shape) for item in arrays])
 
 
 def _dtype(descr: str | list) -> np.dtype:
@@ -178,7 +202,7 @@ def _tuples(descr: str | list) -> str | list:
 
 def allocate(arrays: Forms, empty: Callable[..., np.ndarray] = np.empty) -> list[tuple[str, np.ndarray]]:
     """Make the arrays that a block is received into, by ``np.empty`` or the like."""
-    return [(array.name, empty(array.shape, array.dtype)) for array in arrays]
+    return [(name, empty(shape, dtype)) for name, dtype, shape in arrays]
 
 
 def as_bytes(array: np.ndarray) -> np.ndarray:
