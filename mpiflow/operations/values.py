@@ -24,9 +24,13 @@ def as_value(result: Any) -> Value:
     Raises:
         OperationError: It is something else, for example None, an array of Python objects or one with masked elements.
     """
-    if type(result) is np.ndarray or type(result) in _NUMBERS:
-        return _as_array(result)
-    if isinstance(result, Mapping):
+    if type(result) is np.ndarray:          # the common cases, without ceremony
+        dtype = result.dtype
+        if dtype.isnative and not dtype.hasobject and result.flags.c_contiguous:
+            return _locked(result)
+    elif type(result) in _NUMBERS:
+        return _locked(np.array(result))
+    elif isinstance(result, Mapping):
         if not result:
             raise OperationError("the operation returned an empty table")
         return {_column_name(name): _as_array(item) for name, item in result.items()}
@@ -42,10 +46,6 @@ def _column_name(name: Any) -> str:
 def _as_array(result: Any) -> np.ndarray:
     if result is None:
         raise OperationError("the operation returned None; it must return an array, a number or a dict of such")
-    if type(result) in _NUMBERS:            # the common case of small results, without ceremony
-        array = np.array(result)
-        array.flags.writeable = False
-        return array
     masked = sys.modules.get("numpy.ma")       # numpy loads it when it is first asked for; what nobody loaded made no array
     if masked and masked.is_masked(result):
         raise OperationError("the operation returned a masked array; use its filled(), or the masked elements would count")
@@ -58,9 +58,15 @@ def _as_array(result: Any) -> np.ndarray:
                              "it must return an array, a number or a dict of such")
     if not array.dtype.isnative or not array.flags.c_contiguous:
         array = np.asarray(array, array.dtype.newbyteorder("="), order="C")
-    owner = array
-    while isinstance(owner, np.ndarray):        # an operation that has kept its buffer must fail, not change this value
-        owner.setflags(write=False)
+    return _locked(array)
+
+
+def _locked(array: np.ndarray) -> np.ndarray:
+    """View ``array`` as read-only: an operation that has kept its buffer must fail, not change the value."""
+    array.setflags(False)
+    owner = array.base
+    while isinstance(owner, np.ndarray):
+        owner.setflags(False)
         owner = owner.base
     return array.view()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from mpiflow.storage.sources import load
 from mpiflow.workflow.reading import Workflow
 
 _EMPTY = np.empty(0, np.uint8)
-_Call = tuple[Callable[..., Any], list[int], list[str] | None, dict[str, Any]]   # function, blocks, their names, parameters
+_Call = tuple[Callable[..., Any], list[int], list[str] | None]      # function with its parameters, blocks, their names
 
 
 class Executor:
@@ -43,7 +44,8 @@ class Executor:
             names = [item.argument for item in task.inputs]
             if operation.dtype is None and (all(names) or not any(names)):
                 blocks = [item.tasks[0] for item in task.inputs]
-                self._calls[number] = operation.function, blocks, names if any(names) else None, dict(task.parameters)
+                function = partial(operation.function, **dict(task.parameters)) if task.parameters else operation.function
+                self._calls[number] = function, blocks, names if any(names) else None
 
     def run(self, number: int, values: Mapping[int, Value]) -> Value:
         """Run task ``number`` on the blocks that it needs, all of which are in ``values``.
@@ -55,11 +57,9 @@ class Executor:
         """
         call = self._calls.get(number)
         if call is not None:
-            function, blocks, names, parameters = call
-            given = [values[block] for block in blocks]
-            if names is None:
-                return as_value(function(*given, **parameters))
-            return as_value(function(**parameters, **dict(zip(names, given, strict=True))))
+            function, blocks, names = call
+            given = map(values.__getitem__, blocks)
+            return as_value(function(*given) if names is None else function(**dict(zip(names, given, strict=True))))
         task = self._tasks[number]
         kind = task.kind
         if kind is Kind.LOAD:

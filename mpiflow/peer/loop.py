@@ -16,9 +16,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
 
 import msgspec
+import numpy as np
 
 from mpiflow.catalog.entries import Delta, Form, decode_delta, encode
 from mpiflow.errors import OperationError
@@ -33,6 +34,7 @@ IDLE_PERIOD = 0.002     # and on one that waits
 PATIENCE = 8.0          # seconds that other ranks have to hear of a failure
 GRACE = 2.0             # seconds that an interrupted operation has to come back
 _ALONE = 5e-5           # seconds: an idle rank looks again at once for so long,
+_LOOKS = 16             # so many times before it looks at anything else,
 _SPIN = 5e-4            # and for so long in all, leaving its core to others who want it
 _BUSY_SPIN = 5e-3       # and for so long while blocks are under way
 _LATE = 0.02            # then it sleeps for this share of the time that it has waited
@@ -44,6 +46,10 @@ _BURST = 20             # and how many times in a row it looks while blocks are 
 _SWITCH = 5e-4          # seconds: how long Python code may keep the second thread waiting at each of its MPI calls
 _GARBAGE = 100_000      # new objects between two searches for garbage, while nothing of ours makes any
 _SIGNAL = signal.SIGRTMIN + 5
+
+
+_forked: list[bool] = []
+os.register_at_fork(after_in_child=lambda: _forked.append(True))
 
 
 class _Interrupted(BaseException):
@@ -83,7 +89,6 @@ class Loop:
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._failed: tuple[float, str] | None = None   # a failure here that no epoch has carried yet
-        self._pid = os.getpid()
         self.error: BaseException | None = None
 
     def run(self) -> float:
@@ -120,16 +125,18 @@ class Loop:
 
     def _turn_until_ended(self) -> None:
         since: float | None = None              # there has been nothing to do
-        waited = 0.0
+        waited, looks = 0.0, 1
         while not self._state.ended:
-            if self._turn(waited) or self._task is not None:
-                since, waited = None, 0.0
+            if self._turn(waited, looks) or self._task is not None:
+                since, waited, looks = None, 0.0, 1
                 self._run_tasks()
+            elif since is None:
+                since, looks = time.perf_counter(), _LOOKS
             else:
-                now = time.perf_counter()
-                since = now if since is None else since
-                waited = now - since
-                _nap(waited, _BUSY_SPIN if self._transfers.busy else _SPIN)
+                waited = time.perf_counter() - since
+                if waited > _ALONE:
+                    looks = 1
+                    _nap(waited, _BUSY_SPIN if self._transfers.busy else _SPIN)
 
     def _run_tasks(self) -> None:
         """Run tasks one after the other until there is none, or it is time to look at the network."""
@@ -141,17 +148,18 @@ class Loop:
 
     # Under the lock, which the main thread gives away only while it is in user code
 
-    def _turn(self, waited: float = 0.0) -> bool:
+    def _turn(self, waited: float = 0.0, looks: int = 1) -> bool:
         """Advance everything that is under way.
 
         Args:
             waited: For how long this rank has had nothing to do [s].
+            looks: How many times to look for a block that arrives.
 
         Returns:
             Whether a block moved.
         """
         state, transfers = self._state, self._transfers
-        arrived = transfers.receive()
+        arrived = transfers.receive(looks)
         for block, value in arrived:
             self._values[block] = value
             state.arrived(block)
@@ -214,43 +222,47 @@ class Loop:
             self._wake.set()
         self._lock.release()
         try:
-            tell, *how = self._outcome(task, start)
+            value = self._compute(task)
+        except _Interrupted:
+            self._back()
+            self._state.stopped(task)
+        except KeyboardInterrupt:
+            self._back()
+            raise
+        except BaseException as error:          # user code may raise anything; a failure is a message
+            seconds, text = time.perf_counter() - start, describe_failure(error)
+            self._back()
+            self._state.raised(task, start - self._began, seconds, text)
+            if not self._state.keep_going and not self._failed:
+                self._failed = time.perf_counter(), text
+        else:
+            seconds = time.perf_counter() - start
+            self._back()
+            self._values[task] = value
+            form = _form(value) if task in self._named else ()
+            self._state.finished(task, start - self._began, seconds, nbytes(value), form)
+        return time.perf_counter()
+
+    def _compute(self, task: int) -> Value:
+        """Run a task as code that may be interrupted."""
+        try:
+            self._in_user_code = True
+            if self._interrupted is not None:
+                raise _Interrupted
+            return self._executor.run(task, self._values)
         finally:
-            self._lock.acquire()
-        self._since = None
+            self._in_user_code = False
+            if _forked:                         # a child that the operation forked must not go on as a second peer
+                os._exit(1)
+
+    def _back(self) -> None:
+        """The main thread is back from a task and takes the lock again."""
+        self._lock.acquire()
+        self._since = self._interrupted = None
         if self._abandoned:                     # the second thread has taken over and ends the process
             self._lock.release()
             while True:
                 time.sleep(1)
-        self._interrupted = None
-        tell(task, *how)
-        now = time.perf_counter()
-        if tell == self._state.raised and not self._state.keep_going and not self._failed:
-            self._failed = now, how[-1]
-        return now
-
-    def _outcome(self, task: int, start: float) -> tuple[Any, ...]:
-        """Run a task; give the method that tells the state machine of its end, and what else it wants to know."""
-        try:
-            try:
-                self._in_user_code = True
-                if self._interrupted is not None:
-                    raise _Interrupted
-                value = self._executor.run(task, self._values)
-            finally:
-                self._in_user_code = False
-                if os.getpid() != self._pid:    # a child that the operation forked must not go on as a second peer
-                    os._exit(1)
-        except _Interrupted:
-            return (self._state.stopped,)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:          # user code may raise anything; a failure is a message
-            return self._state.raised, start - self._began, time.perf_counter() - start, describe_failure(error)
-        seconds = time.perf_counter() - start
-        self._values[task] = value
-        form = _form(value) if task in self._named else ()
-        return self._state.finished, start - self._began, seconds, nbytes(value), form
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self._in_user_code:
@@ -299,13 +311,19 @@ class Loop:
 
 
 def _form(value: Value) -> Form:
-    return tuple([(name, array.dtype.str, array.shape) for name, array in columns(value)])
+    if isinstance(value, dict):
+        return tuple([(name, array.dtype.str, array.shape) for name, array in columns(value)])
+    return (("", _text(value.dtype), value.shape),)
+
+
+@lru_cache(1024)
+def _text(dtype: np.dtype) -> str:
+    return dtype.str                            # numpy writes it anew each time, which takes as long as a short task
 
 
 def _nap(waited: float, spin: float) -> None:
-    """Come back at once, later give way, then sleep in growing steps: who waits must not slow the one that computes."""
+    """Give way, later sleep in growing steps: who waits must not slow the one that computes."""
     if waited < spin:
-        if waited > _ALONE:
-            os.sched_yield()
+        os.sched_yield()
     else:
         time.sleep(min(max(waited * _LATE, _NAPS[0]), _NAPS[1]))

@@ -45,6 +45,7 @@ class Shell(Protocol):
 
 
 _PLANNED = State.PLANNED
+_START, _FINISH = Change.START, Change.FINISH
 
 
 class PeerState:
@@ -83,7 +84,7 @@ class PeerState:
         self._in_epoch = False
         self._news: dict[int, TaskEntry] = {}
         self._reported: tuple[bool, Traffic] | None = None
-        self._traffic: dict[int, list[int]] = {}
+        self._num_sent, self._bytes_sent = [0] * machine.size, [0] * machine.size      # to each rank
         self._received = 0
         self._num_sending = 0
         self._sending: dict[int, int] = {}              # block: ranks that it is being sent to
@@ -92,6 +93,7 @@ class PeerState:
         self._consumers = plan.graph.consumers
         self._states = [State.PLANNED] * num            # of the tasks that are placed here
         self._missing = [0] * num                       # blocks that such a task waits for
+        self._readers: dict[int, list[int]] = {}        # block that will be here: tasks here that wait for it
         self._users: dict[int, int] = {}                # block that is here: tasks here and sends that still need it
         self._forwards: dict[int, list[int]] = {}       # block that will be here: ranks that get it from here
         self._expected: dict[int, int] = {}             # block: how often it will still arrive
@@ -104,15 +106,22 @@ class PeerState:
         self.plan = plan
         self.num_plans += 1
         self._ranks = plan.ranks
+        self._order = plan.order
         mine = [task for task in tasks if plan.ranks[task] == self.rank]
         self._position = _positions(plan.order)
         self._num_open = len(mine) + (self.running is not None)
-        held, missing, needs, position = self._users, self._missing, self._needs, self._position
+        held, missing, readers = self._users, self._missing, {}
         self._ready = []
         for task in mine:
-            missing[task] = num = len(needs[task]) - sum(need in held for need in needs[task]) if held else len(needs[task])
+            num = 0
+            for need in self._needs[task]:
+                if need not in held:
+                    num += 1
+                    readers.setdefault(need, []).append(task)
+            missing[task] = num
             if not num:
-                self._ready.append(position[task])
+                self._ready.append(self._position[task])
+        self._readers = readers
         heapq.heapify(self._ready)
         for block, edges in enumerate(plan.routes):
             for source, destination in edges:
@@ -144,8 +153,8 @@ class PeerState:
     def _continue(self) -> None:
         """Start the next task if there is one, and report at once what others wait for."""
         if self.running is None and self._ready and not self._stopping and not self._frozen:
-            task = self.plan.order[heapq.heappop(self._ready)]
-            self._states[task] = advance(self._states[task], Change.START)
+            task = self._order[heapq.heappop(self._ready)]
+            self._states[task] = advance(self._states[task], _START)
             self.running = task
             self._shell.start(task)
         if (not self._num_open or self._stopping) and not self._in_epoch and not self.ended and self._urgent:
@@ -175,7 +184,7 @@ class PeerState:
         """
         self._back(task)
         self._hold(task)                        # others may wait for it
-        self._close(task, Change.FINISH, start, seconds, nbytes, form)
+        self._close(task, _FINISH, start, seconds, nbytes, form)
         self._release(self._needs[task])
         self._continue()
 
@@ -252,17 +261,18 @@ class PeerState:
 
     def _hold(self, block: int) -> None:
         """A block is here: it goes on to others, and tasks that waited for nothing else become ready."""
-        rank, ranks, states, missing, users = self.rank, self._ranks, self._states, self._missing, 0
-        for task in self._consumers[block]:
-            if ranks[task] == rank and states[task] is _PLANNED:
+        users = 0
+        for task in self._readers.pop(block, ()):
+            if self._states[task] is _PLANNED:
                 users += 1
-                missing[task] -= 1
-                if not missing[task]:
+                self._missing[task] -= 1
+                if not self._missing[task]:
                     heapq.heappush(self._ready, self._position[task])
         self._users[block] = users
         if block in self._forwards:
             self._send(block)
-        if not self._users[block]:
+            users = self._users[block]
+        if not users:
             self._free(block)
 
     def _send(self, block: int) -> None:
@@ -279,19 +289,19 @@ class PeerState:
                 self._count(rank, nbytes)
 
     def _count(self, rank: int, nbytes: int) -> None:
-        traffic = self._traffic.setdefault(rank, [0, 0])
-        traffic[0] += 1
-        traffic[1] += nbytes
+        self._num_sent[rank] += 1
+        self._bytes_sent[rank] += nbytes
 
     def _release(self, blocks: Iterable[int]) -> None:
         """A task or send that needed ``blocks`` needs them no more."""
         users = self._users
         for block in blocks:
             num = users.get(block)
-            if num is not None:
+            if num == 1 and not self._frozen:       # while frozen it stays
+                del users[block]
+                self._shell.free(block)
+            elif num is not None:
                 users[block] = num - 1
-                if num == 1:
-                    self._free(block)
 
     def _free(self, block: int) -> None:
         """Forget a block without users; while frozen it stays."""
@@ -302,7 +312,7 @@ class PeerState:
     # Epochs
 
     def _own_traffic(self) -> Traffic:
-        sent = tuple((rank, blocks, nbytes) for rank, (blocks, nbytes) in sorted(self._traffic.items()))
+        sent = tuple((rank, blocks, self._bytes_sent[rank]) for rank, blocks in enumerate(self._num_sent) if blocks)
         return Traffic(self._received, sent)
 
     def _exchange(self) -> None:

@@ -1,14 +1,16 @@
 """The message before a block: what it is, and the block itself if it is small. Never a pickle.
 
-    task u4 | sequence u4 | length u4 | head | payload
+    task u4 | sequence u4 | key u8 | length u4 | head | payload
 
-``head``, of ``length`` bytes, is typed msgpack: columns, dtypes and shapes, and where the rest is. The payload follows at
-once; or in pieces, messages of their own; or, of a table with very many columns, a description of them in a message of
-its own, and then the pieces. Little-endian. Blocks of one dtype and shape have the same head, so both sides remember it.
+``head``, of ``length`` bytes, of which ``key`` is a hash, is typed msgpack: columns, dtypes and shapes, and where the rest
+is. The payload follows at once; or in pieces, messages of their own; or, of a table with very many columns, a
+description of them in a message of its own, and then the pieces. Little-endian. Blocks of one dtype and shape have the
+same head, so both sides remember it, the receiver by its key.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,8 +25,10 @@ INLINE = 4096       # a block up to this size [bytes] travels in one message wit
 HEADER = 8192       # size [bytes] of a receive posted for a header
 PIECE = 64 << 20    # larger arrays travel in pieces of this size [bytes]
 _KNOWN = 1024       # descriptions remembered; programs send few kinds of values, again and again
-_PREFIX = struct.Struct("<III")
-_SIZE = _PREFIX.size
+_PREFIX = struct.Struct("<II")
+_KEY = struct.Struct("<QI")
+_START = struct.Struct(_PREFIX.format + _KEY.format[1:])
+_SIZE = _START.size
 
 
 INLINED, IN_PIECES, DESCRIBED = range(3)       # where the rest of a block is
@@ -71,7 +75,7 @@ class Follows(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """What the header of a block of a certain kind says."""
+    """What the header of a block of a certain kind says; ``head`` with its key and length before it."""
 
     head: bytes
     inlined: bool
@@ -80,18 +84,19 @@ class _Written(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """The same, read."""
+    """The same, read; with what takes an inlined payload out of the message."""
 
     inlined: bool
     plain: bool
     rest: Follows
+    payload: struct.Struct
 
 
 _ENCODER = msgspec.msgpack.Encoder()
 _HEAD = msgspec.msgpack.Decoder(Head)
 _ARRAYS = msgspec.msgpack.Decoder(tuple[ArrayHeader, ...])
 _written: dict[tuple[np.dtype, tuple[int, ...]], _Written] = {}
-_read: dict[bytes, _Read] = {}
+_read: dict[int, _Read] = {}
 
 
 def pack(task: int, sequence: int, value: Value) -> tuple[bytes, bytes, int]:
@@ -106,7 +111,7 @@ def pack(task: int, sequence: int, value: Value) -> tuple[bytes, bytes, int]:
         known = _written.get((value.dtype, value.shape))
         head, inlined, description, nbytes = _write(value) if known is None else known
         payload = value.tobytes() if inlined else b""
-    return _PREFIX.pack(task, sequence, len(head)) + head + payload, description, nbytes
+    return _PREFIX.pack(task, sequence) + head + payload, description, nbytes
 
 
 def _write(value: Value) -> _Written:
@@ -116,11 +121,16 @@ def _write(value: Value) -> _Written:
     head = _ENCODER.encode(Head(INLINED if inlined else IN_PIECES, size, arrays))
     if len(head) > HEADER - INLINE - _SIZE:
         description = _ENCODER.encode(arrays)
-        return _Written(_ENCODER.encode(Head(DESCRIBED, len(description), ())), False, description, size)
-    found = _Written(head, inlined, b"", size)
+        return _Written(_keyed(_ENCODER.encode(Head(DESCRIBED, len(description), ()))), False, description, size)
+    found = _Written(_keyed(head), inlined, b"", size)
     if not isinstance(value, dict) and value.dtype.metadata is None:
         _remember(_written, (value.dtype, value.shape), found)
     return found
+
+
+def _keyed(head: bytes) -> bytes:
+    key = int.from_bytes(hashlib.blake2b(head, digest_size=8).digest(), "little")
+    return _KEY.pack(key, len(head)) + head
 
 
 def _remember(known: dict, key: object, found: object) -> None:
@@ -129,7 +139,7 @@ def _remember(known: dict, key: object, found: object) -> None:
     known[key] = found
 
 
-def unpack(data: memoryview) -> tuple[int, int, Value | Follows]:
+def unpack(data: bytearray) -> tuple[int, int, Value | Follows]:
     """Undo ``pack``; ``data`` may be longer than the header.
 
     Returns:
@@ -140,29 +150,28 @@ def unpack(data: memoryview) -> tuple[int, int, Value | Follows]:
         msgspec.ValidationError: The bytes are no header.
     """
     try:
-        task, sequence, length = _PREFIX.unpack_from(data)
+        task, sequence, key, length = _START.unpack_from(data)
+        inlined, plain, rest, payload = _read.get(key) or _read_head(key, bytes(data[_SIZE:_SIZE + length]))
+        if not inlined:
+            return task, sequence, rest
+        payload, = payload.unpack_from(data, _SIZE + length)
     except struct.error as error:
         raise msgspec.ValidationError(f"not a header: {error}") from None
-    start = _SIZE + length
-    head = bytes(data[_SIZE:start])
-    known = _read.get(head)
-    inlined, plain, rest = _read_head(head) if known is None else known
-    if not inlined:
-        return task, sequence, rest
-    payload = bytes(data[start:start + rest.nbytes])
     if plain:
-        return task, sequence, np.ndarray(rest.arrays[0].shape, rest.arrays[0].dtype, payload)
+        _, dtype, shape = rest.arrays[0]
+        return task, sequence, np.ndarray(shape, dtype, payload)
     return task, sequence, _table(rest.arrays, payload)
 
 
-def _read_head(data: bytes) -> _Read:
+def _read_head(key: int, data: bytes) -> _Read:
     head = _HEAD.decode(data)
     if not INLINED <= head.form <= DESCRIBED:
         raise msgspec.ValidationError(f"not a header: form {head.form}")
     arrays = _forms(head.arrays)
     rest = Follows(head.nbytes, None if head.form == DESCRIBED else arrays)
-    found = _Read(head.form == INLINED, len(arrays) == 1 and not arrays[0].name, rest)
-    _remember(_read, data, found)
+    payload = struct.Struct(f"{head.nbytes if head.form == INLINED else 0}s")
+    found = _Read(head.form == INLINED, len(arrays) == 1 and not arrays[0].name, rest, payload)
+    _remember(_read, key, found)
     return found
 
 
