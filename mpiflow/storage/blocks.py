@@ -24,7 +24,7 @@ from mpiflow.operations.layout import ArrayHeader, allocate, as_bytes, describe,
 from mpiflow.operations.values import Value, columns
 from mpiflow.storage.records import FORMAT, SIZE, check_format, frame, read_record
 
-PIECE = 4 << 20         # one checksum for each piece of an array of this size [bytes]
+PIECE = 1 << 20         # one checksum for each piece of an array of this size [bytes]
 _BUFFER = 1 << 20       # small columns are gathered for writing [bytes]
 _LENGTH = struct.Struct("<I")
 _DECODING = (msgspec.DecodeError, struct.error, ValueError, TypeError, UnicodeError)

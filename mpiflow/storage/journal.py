@@ -75,20 +75,18 @@ class Journal:
                 self._file.unlink()
 
     def end(self) -> None:
-        """Say that nothing is missing, and close the file.
+        """Say on the disk that nothing is missing.
 
         Raises:
             OSError: As for ``commit``.
         """
         self._add(Ended())
-        try:
-            self.commit()
-        finally:
-            self.close()
+        self.commit()
 
     def close(self) -> None:
-        """Close the file as it is."""
-        os.close(self._opened)
+        """Close the file as it is; nothing may follow."""
+        with contextlib.suppress(OSError):      # what was committed is on the disk
+            os.close(self._opened)
 
 
 def _write(opened: int, data: bytes) -> None:

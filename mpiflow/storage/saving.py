@@ -7,6 +7,7 @@ the process, what is left is a beginning of what was saved, in that order, and a
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -100,12 +101,13 @@ class Writer:
         Returns:
             Whether all that was taken is on the disk.
         """
+        deadline = time.monotonic() + timeout
         flushed = self.flush(timeout)
         self._pending, self._closing = -1, True
         if self._thread and self._thread.is_alive():
             self._hurry.set()
             self._wake()
-            self._thread.join(timeout if flushed else 0)
+            self._thread.join(max(0, deadline - time.monotonic()))
         return flushed and not self.error
 
     def _work(self) -> None:
@@ -118,6 +120,9 @@ class Writer:
         self._guard(self._shelf.end)
 
     def _guard(self, work: Callable[[], None]) -> None:
+        if self.error:
+            self._drop()
+            return
         try:
             work()
         except OSError as error:
@@ -154,6 +159,9 @@ class Writer:
         self.error = (f"cannot save blocks in {self._store}: {reason}; "
                       "the run goes on, but cannot be resumed past this point")
         self._shelf.close()
+        self._drop()
+
+    def _drop(self) -> None:
         while self._queue:
             self._queue.popleft()
             self._num_taken += 1

@@ -78,7 +78,7 @@ class Shelf:
         self.commit()
         if self._journal:
             self._journal.end()
-            self._journal = None
+            self.close()
 
     def close(self) -> None:
         """Close without a commit."""
