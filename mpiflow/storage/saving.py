@@ -132,7 +132,7 @@ class Writer:
             self._fail(f"{type(error).__name__}: {error}")
 
     def _write(self) -> None:
-        while self._queue:
+        for _ in range(len(self._queue)):       # those that come meanwhile have a flush of their own: it must come to one
             made, value = self._queue.popleft()
             self._num_taken += 1
             if self._shelf.nbytes_gathered + made.nbytes > _COMMIT:
