@@ -61,6 +61,10 @@ class MachineError(MpiflowError):
     status = 1
 
 
+class DamagedError(MachineError):
+    """Something that was stored is not what was written, or is not there any more."""
+
+
 class InternalError(MpiflowError):
     """Something that cannot happen did: a bug of mpiflow."""
 

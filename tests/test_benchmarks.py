@@ -56,6 +56,7 @@ def benchmark(folder, name, *arguments):
     ("epochs", "epoch / raw", 6),
     ("learning", "no learning / learning", 2),
     ("planning", "us / edge", 4),
+    ("saving", "each [us]", 8),
 ])
 def test_a_benchmark_prints_a_table_and_writes_its_figures(tmp_path, name, column, num_rows):
     arguments = [diamond(tmp_path)] if name == "recorded" else []
