@@ -84,6 +84,7 @@ class Delta(Struct, frozen=True, array_like=True):
         traffic: See ``Traffic``.
         tasks: Entries that changed since its last delta.
         elapsed: For how long its running task has been running [s]; 0 if there is none.
+        stop: Whether it was asked to stop before the end.
     """
 
     rank: int
@@ -92,6 +93,7 @@ class Delta(Struct, frozen=True, array_like=True):
     traffic: Traffic = Traffic()
     tasks: tuple[TaskEntry, ...] = ()
     elapsed: float = 0.0
+    stop: bool = False
 
 
 class Complaint(Struct, frozen=True, array_like=True, order=True):
@@ -135,6 +137,24 @@ class Links(Struct, frozen=True, array_like=True):
     bandwidth: tuple[float, float] = (0.0, 0.0)
 
 
+class Holding(Struct, frozen=True, array_like=True):
+    """What one rank can bring in of the blocks that a workflow makes.
+
+    Attributes:
+        rank: Who says it.
+        blocks: Task and size [bytes] of each block, ascending.
+        lost: Tasks whose blocks were saved, but are not there any more.
+        changed: Steps that ran before otherwise, and what is different now.
+        damages: What is wrong with its store, for people.
+    """
+
+    rank: int
+    blocks: tuple[tuple[int, int], ...] = ()
+    lost: tuple[int, ...] = ()
+    changed: tuple[tuple[str, str], ...] = ()
+    damages: tuple[str, ...] = ()
+
+
 class Hello(Struct, frozen=True, array_like=True):
     """What each rank says of itself before anything runs; all of them together are catalog version 0.
 
@@ -147,6 +167,7 @@ class Hello(Struct, frozen=True, array_like=True):
         complaints: What is wrong in the user's input, as it sees it.
         sources: The files that it sees.
         history: What earlier runs have shown of the operations, if its store tells.
+        token: A name that no other run has; the least of all ranks is that of the run.
     """
 
     rank: int
@@ -157,13 +178,14 @@ class Hello(Struct, frozen=True, array_like=True):
     complaints: tuple[Complaint, ...] = ()
     sources: tuple[SourceEntry, ...] = ()
     history: tuple[Seen, ...] = ()
+    token: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in (Delta, Hello, Links)}
+_decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in (Delta, Hello, Holding, Links)}
 
 
-def encode(message: Delta | Hello | Links) -> bytes:
+def encode(message: Delta | Hello | Holding | Links) -> bytes:
     """Give the wire form."""
     return _encoder.encode(message)
 
@@ -184,6 +206,15 @@ def decode_hello(data: bytes | memoryview) -> Hello:
         msgspec.ValidationError: The bytes are no hello.
     """
     return _decode(Hello, data)
+
+
+def decode_holding(data: bytes | memoryview) -> Holding:
+    """Undo ``encode``.
+
+    Raises:
+        msgspec.ValidationError: The bytes are no holding.
+    """
+    return _decode(Holding, data)
 
 
 def decode_links(data: bytes | memoryview) -> Links:

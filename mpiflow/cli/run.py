@@ -22,7 +22,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     parser.add_argument("--no-replan", dest="replan", action="store_false",
                         help="keep to the first plan, whatever tasks turn out to need")
+    parser.add_argument("--resume", action="store_true",
+                        help="take from the store what earlier runs have made, and go on from there")
+    parser.add_argument("--force", metavar="STEP", action="append", default=[],
+                        help="with --resume: run this step again, and what depends on it; may be repeated")
+    parser.add_argument("--cache", type=Path, metavar="DIR",
+                        help="save blocks in DIR and take them from there, whatever workflow has made them")
+    parser.add_argument("--no-save", dest="save", action="store_false", help="save nothing; the run cannot be resumed")
+    parser.add_argument("--grace", type=_seconds, default=20.0, metavar="SECONDS",
+                        help="how long running tasks may go on after a signal to stop (default: 20)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
+
+
+def _seconds(text: str) -> float:
+    """Read a time that is not negative [s]."""
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError
+    return seconds
 
 
 def execute(chosen: argparse.Namespace) -> int:
@@ -32,7 +49,9 @@ def execute(chosen: argparse.Namespace) -> int:
     from mpiflow.peer import run as peer  # needs MPI, so only now
 
     record = chosen.record and chosen.record.absolute()     # operations may change the working directory
-    request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.store.absolute(), chosen.replan)
+    request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.store.absolute(), chosen.replan,
+                           chosen.save, chosen.resume or chosen.cache is not None, tuple(chosen.force), chosen.grace,
+                           chosen.cache and chosen.cache.absolute())
     try:
         outcome = peer.run(comm, request, lambda done: report_outcome(done, comm.rank, record))
     except (DocumentError, LaunchError) as error:      # the same on every rank

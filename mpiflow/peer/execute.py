@@ -15,24 +15,39 @@ from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import Registry
 from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph
-from mpiflow.storage.results import Result, write_results
+from mpiflow.storage.results import Result, stamp, write_results
 from mpiflow.storage.sources import load
+from mpiflow.storage.store import Place
+from mpiflow.storage.store import load as load_block
 from mpiflow.workflow.reading import Workflow
 
 _EMPTY = np.empty(0, np.uint8)
+_NOTHING: Mapping[int, Any] = {}
 _Call = tuple[Callable[..., Any], list[int], list[str] | None]      # function with its parameters, blocks, their names
 
 
 class Executor:
     """Runs tasks of one workflow. Local."""
 
-    def __init__(self, workflow: Workflow, registry: Registry, graph: TaskGraph, results: Path) -> None:
+    def __init__(self, workflow: Workflow, registry: Registry, graph: TaskGraph, results: Path,
+                 held: Mapping[int, Value] = _NOTHING, places: Mapping[int, Place] = _NOTHING) -> None:
+        """Prepare.
+
+        Args:
+            workflow: The document.
+            registry: The operations that it names.
+            graph: The tasks.
+            results: Where relative paths of results start.
+            held: Blocks that this rank has in memory from before.
+            places: Blocks that it can load from a store.
+        """
         self._workflow = workflow
         self._registry = registry
         self._calls: dict[int, _Call] = {}
         self._tasks = graph.tasks
         self._datasets = graph.datasets
         self._results = results
+        self._held, self._places = held, places
 
     def prepare(self, tasks: Iterable[int]) -> None:
         """Get ready to run ``tasks``; others can be run as well, but take longer."""
@@ -65,7 +80,10 @@ class Executor:
         if kind is Kind.LOAD:
             return as_value(load(self._workflow, task.block))
         if kind is Kind.WRITE:
-            self._write(task, values)
+            return self._write(task, values)
+        if kind is Kind.RESTORE:
+            return self._held[number] if number in self._held else load_block(self._places[number])
+        if kind is Kind.KEPT:
             return _EMPTY
         operation = self._registry[task.operation]
         positional: list[Value] = []
@@ -86,13 +104,14 @@ class Executor:
             _check(task, operation, result)
         return result
 
-    def _write(self, task: Task, values: Mapping[int, Value]) -> None:
-        results = []
+    def _write(self, task: Task, values: Mapping[int, Value]) -> np.ndarray:
+        file, results = self._results / dict(task.parameters)["file"], []
         for item in task.inputs:
             entry = self._datasets[item.argument]
             value = _joined(item, values)
             results.append(Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name))
-        write_results(self._results / dict(task.parameters)["file"], results)
+        write_results(file, results)
+        return as_value(stamp(file))
 
 
 def _joined(item: Input, values: Mapping[int, Value]) -> Value:

@@ -8,6 +8,7 @@ that does not help.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import os
@@ -33,6 +34,7 @@ BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
 PATIENCE = 8.0          # seconds that other ranks have to hear of a failure
 GRACE = 2.0             # seconds that an interrupted operation has to come back
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)      # ask for a stop before the end, from batch systems and people
 _ALONE = 5e-5           # seconds: an idle rank looks again at once for so long,
 _LOOKS = 16             # so many times before it looks at anything else,
 _SPIN = 5e-4            # and for so long in all, leaving its core to others who want it
@@ -60,7 +62,8 @@ class Loop:
     """One rank's run, from the first action to the agreed end."""
 
     def __init__(self, state: PeerState, epochs: Epochs, transfers: Transfers, executor: Executor,
-                 named: frozenset[int], leave: Callable[[], None]) -> None:
+                 named: frozenset[int], leave: Callable[[], None], keep: Callable[[int, Value, float], None] | None = None,
+                 grace: float = GRACE) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -70,6 +73,8 @@ class Loop:
             executor: Runs tasks.
             named: Tasks whose results other ranks want described.
             leave: Ends the process, when the run is over but user code does not come back.
+            keep: Told of each block made here, with the time that it took [s]; may save it.
+            grace: How long running tasks may go on when somebody wants the run to stop [s].
         """
         self._state = state
         self._epochs = epochs
@@ -77,6 +82,10 @@ class Loop:
         self._executor = executor
         self._named = named
         self._leave = leave
+        self._keep = keep
+        self._grace = grace
+        self._stop: int | None = None           # the signal that asks this rank to stop
+        self._stop_until = math.inf             # running tasks may go on until then
         self._values: dict[int, Value] = {}
         self._lock = threading.Lock()
         self._task: int | None = None           # to be run by the main thread
@@ -101,7 +110,10 @@ class Loop:
             InternalError: Ranks disagree, or something else that cannot happen.
         """
         self._began = time.perf_counter()
-        old = signal.signal(_SIGNAL, self._on_signal)
+        old = {number: signal.signal(number, handler)
+               for number, handler in ((_SIGNAL, self._on_signal), *((number, self._on_stop) for number in STOP_SIGNALS))}
+        self._waken, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        old_waking = signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
         helper = threading.Thread(target=self._help, name="mpiflow-progress", daemon=True)
         interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
         sys.setswitchinterval(_SWITCH)
@@ -117,7 +129,11 @@ class Loop:
             self._closed.set()
             self._wake.set()
             helper.join()
-            signal.signal(_SIGNAL, old)
+            signal.set_wakeup_fd(old_waking)
+            for number, handler in old.items():
+                signal.signal(number, handler)
+            os.close(waking)
+            os.close(self._waken)
             sys.setswitchinterval(interval)
             gc.set_threshold(*thresholds)
             gc.unfreeze()
@@ -175,10 +191,22 @@ class Loop:
             state.epoch_done([decode_delta(part) for part in parts])
         elif now >= self._epoch_over + (BUSY_PERIOD if waited < IDLE_PERIOD else IDLE_PERIOD):
             state.epoch_due()
+        if self._stop or state.stopped_by:
+            self._obey_stop(now)
         if self._failed and now - self._failed[0] > PATIENCE:
             raise OperationError(f"{self._failed[1]}\nand some rank did not hear of it for {PATIENCE} s: an operation there "
                                  "keeps the interpreter to itself")
         return bool(arrived or sent)
+
+    def _obey_stop(self, now: float) -> None:
+        """Somebody wants the run to stop: pass it on, and when all ranks know, let what is running here go on for a while."""
+        if not self._state.stopped_by:
+            if not self._state.stopping:
+                self._state.stop()
+        elif self._stop_until == math.inf:
+            self._stop_until = now + self._grace
+        elif now > self._stop_until and self._state.running is not None:
+            self.interrupt(self._state.running)
 
     # What the state machine has done
 
@@ -233,12 +261,14 @@ class Loop:
             seconds, text = time.perf_counter() - start, describe_failure(error)
             self._back()
             self._state.raised(task, start - self._began, seconds, text)
-            if not self._state.keep_going and not self._failed:
+            if self._state.stopping and not self._failed:
                 self._failed = time.perf_counter(), text
         else:
             seconds = time.perf_counter() - start
             self._back()
             self._values[task] = value
+            if self._keep:
+                self._keep(task, value, seconds)
             form = _form(value) if task in self._named else ()
             self._state.finished(task, start - self._began, seconds, nbytes(value), form)
         return time.perf_counter()
@@ -268,7 +298,17 @@ class Loop:
         if self._in_user_code:
             raise _Interrupted
 
+    def _on_stop(self, number: int, frame: object) -> None:
+        self._stop = number
+
     # The second thread
+
+    def _hear_signals(self) -> None:
+        """Notice signals while the main thread is in C code, which Python's own handlers have to wait for."""
+        with contextlib.suppress(BlockingIOError):
+            for number in os.read(self._waken, 64):
+                if number in STOP_SIGNALS:
+                    self._stop = number
 
     def _help(self) -> None:
         """Turn the loop while the main thread is in a task."""
@@ -282,6 +322,7 @@ class Loop:
                     continue
                 rest = _TICK / 2
                 moved = False
+                self._hear_signals()
                 for _ in range(_BURST if self._transfers.busy else 1):
                     with self._lock:
                         moved = (self._since is not None and self._turn()) or moved

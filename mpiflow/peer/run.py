@@ -16,11 +16,14 @@ from mpi4py import MPI
 
 import mpiflow
 from mpiflow.catalog.catalog import Catalog, merge_sources
-from mpiflow.catalog.entries import Complaint, Hello, Seen, SourceEntry, decode_hello, decode_links, encode
-from mpiflow.errors import DocumentError, LaunchError, Problem, ranges
+from mpiflow.catalog.entries import Complaint, Hello, Seen, SourceEntry, decode_hello, decode_holding, decode_links, encode
+from mpiflow.catalog.states import State
+from mpiflow.errors import DocumentError, LaunchError, Problem, did_you_mean, ranges
 from mpiflow.operations.registry import Registry
+from mpiflow.operations.values import Value
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor
+from mpiflow.peer.keeping import PATIENCE, Keeper, find
 from mpiflow.peer.leaving import abort, leave
 from mpiflow.peer.loop import Loop
 from mpiflow.peer.measure import common, measure
@@ -31,8 +34,13 @@ from mpiflow.planning.history import concerning, expectations, learned, merge
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.machine import Machine, machine_of
 from mpiflow.planning.plan import Plan, make_plan
+from mpiflow.planning.reuse import Reuse, reuse
+from mpiflow.planning.tasks import Kind, TaskGraph
 from mpiflow.storage.history import read_history
+from mpiflow.storage.store import Place
 from mpiflow.workflow.reading import Workflow
+
+STOPPED = 75            # exit status: run the same command with --resume to go on (EX_TEMPFAIL of sysexits.h)
 
 
 @dataclass(frozen=True)
@@ -44,8 +52,13 @@ class Request:
         overrides: Parameters given on the command line.
         results: Where relative paths of results start.
         keep_going: Whether independent steps go on when one has failed.
-        store: Where the history of earlier runs is kept.
+        store: Where the history of earlier runs is kept, and the blocks that this one makes.
         replan: Whether tasks that nobody has started are placed anew when ranks drift from the plan.
+        save: Whether blocks are saved.
+        resume: Whether blocks are taken from the store.
+        forced: Steps that run again in any case.
+        grace: How long running tasks may go on when somebody wants the run to stop [s].
+        cache: Where blocks are saved and taken from, if not in the store.
     """
 
     file: Path
@@ -54,6 +67,16 @@ class Request:
     keep_going: bool = False
     store: Path = Path(".mpiflow")
     replan: bool = True
+    save: bool = True
+    resume: bool = False
+    forced: tuple[str, ...] = ()
+    grace: float = 20.0
+    cache: Path | None = None
+
+    @property
+    def blocks(self) -> Path:
+        """Where blocks are saved and taken from."""
+        return self.cache or self.store
 
 
 @dataclass(frozen=True)
@@ -72,6 +95,9 @@ class Outcome:
         hosts: Node of each rank.
         seconds: How long it took, from the first task to the agreed end [s].
         preparation: How long reading and planning took [s].
+        spared: What was taken from earlier work; None if nothing was to be.
+        stopped_by: Ranks that were asked to stop before the end.
+        warnings: What else the user should know.
     """
 
     workflow: Workflow
@@ -85,6 +111,9 @@ class Outcome:
     hosts: tuple[str, ...]
     seconds: float
     preparation: float
+    spared: Reuse | None = None
+    stopped_by: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def learned(self) -> tuple[Seen, ...]:
@@ -92,9 +121,27 @@ class Outcome:
         return learned(self.history, self.plan.graph, self.registry, self.catalog.tasks)
 
     @property
+    def unfinished(self) -> bool:
+        """Whether the run was stopped before everything had run, and can go on."""
+        return bool(self.stopped_by) and not self.catalog.failed and any(
+            entry.state is not State.DONE for entry in self.catalog.tasks)
+
+    @property
     def status(self) -> int:
-        """Exit status: 0 if everything ran, 1 if a step failed."""
-        return 1 if self.catalog.failed else 0
+        """Exit status: 0 if everything ran, 1 if a step failed, 75 if the run was stopped and can go on (EX_TEMPFAIL)."""
+        return 1 if self.catalog.failed else STOPPED if self.unfinished else 0
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What does not change while a run goes on."""
+
+    request: Request
+    local: Local
+    hosts: tuple[str, ...]
+    machine: Machine
+    history: tuple[Seen, ...]
+    began: float
 
 
 def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -> Outcome:
@@ -117,40 +164,112 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
     sources = merge_sources(entry for hello in hellos for entry in hello.sources)
     _agree(hellos, request, local, sources)
     graph = lower(local.workflow, local.registry, sources, comm.size)
+    _check_forced(request, graph)
     hosts = tuple(hello.host for hello in hellos)
-    machine = _measured(comm, epochs, hosts)
-    history = merge(hello.history for hello in hellos)
-    expected = expectations(graph, local.registry, history)
-    plan = make_plan(graph, machine, None, *expected) if expected else make_plan(graph, machine)
-    catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
-    def outcome(seconds: float) -> Outcome:
-        return Outcome(local.workflow, local.registry, request, plan, state.num_plans, history, machine, catalog,
-                       hosts, seconds, preparation)
+    setting = _Setting(request, local, hosts, _measured(comm, epochs, hosts), merge(hello.history for hello in hellos), began)
+    keeper = Keeper(local.workflow.document.name, local.registry, request.blocks, min(hello.token for hello in hellos),
+                    comm.rank, hosts[comm.rank]) if request.save else None
+    transfers = Transfers(comm)
+    lost: set[str] = set()
+    while True:
+        round = _Round(comm, epochs, transfers, setting, graph, keeper, lost, conclude)
+        round.run()
+        damaged = round.damaged
+        if not damaged:
+            break
+        lost |= damaged                         # what depends on it is still to be made
+        if keeper:
+            keeper.writer.flush(PATIENCE)
+    transfers.close()
+    return round.conclude()
 
-    def leave_behind() -> None:
+
+class _Round:
+    """One attempt to make everything: until all is done, or a block that was saved earlier turns out to be damaged."""
+
+    def __init__(self, comm: MPI.Comm, epochs: Epochs, transfers: Transfers, setting: _Setting, graph: TaskGraph,
+                 keeper: Keeper | None, lost: set[str], conclude: Callable[[Outcome], None]) -> None:
+        """Find what is there, and plan the rest. **Collective**."""
+        request, local = setting.request, setting.local
+        self._epochs, self._transfers, self._setting, self._keeper, self._conclude = epochs, transfers, setting, keeper, conclude
+        self._spared: Reuse | None = None
+        places: dict[int, Place] = {}
+        if request.resume:
+            holding, places = find(graph, local.workflow.document.name, local.registry, request.blocks,
+                                   request.results.absolute(), comm.rank)
+            holdings = [decode_holding(part) for part in _exchange(epochs, encode(holding))]
+            graph, self._spared = reuse(graph, holdings, request.forced, lost)
+        expected = expectations(graph, local.registry, setting.history)
+        self._plan = plan = make_plan(graph, setting.machine, None, *(expected or ()))
+        self._catalog = catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
+        executor = Executor(local.workflow, local.registry, graph, request.results.absolute(), places=places)
+        executor.prepare(task for task, rank in enumerate(plan.ranks) if rank == comm.rank)
+        named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks)
+        restored = frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.RESTORE)
+        self._state = PeerState(comm.rank, plan, catalog, setting.machine, keep_going=request.keep_going, replan=request.replan,
+                                restored=restored)
+        self._restored = restored
+        self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
+                          self._keep if keeper else None, request.grace)
+        _exchange(epochs, b"")                  # all have a plan
+        self._preparation = time.perf_counter() - setting.began
+        self._seconds = 0.0
+
+    def run(self) -> None:
+        """Take part until every rank knows that the round is over."""
+        self._seconds = self._loop.run()
+
+    @property
+    def damaged(self) -> set[str]:
+        """Ids of saved blocks that could not be loaded, if nothing else went wrong."""
+        failed = self._catalog.failed
+        if self._state.stopped_by or not self._restored.issuperset(failed):
+            return set()
+        return {self._plan.graph.tasks[task].id for task in failed}
+
+    def conclude(self) -> Outcome:
+        """Bring what was saved onto the disk, and report. **Collective**."""
+        warnings = _warnings(self._epochs, self._keeper)
+        setting = self._setting
+        done = Outcome(setting.local.workflow, setting.local.registry, setting.request, self._plan, self._state.num_plans,
+                       setting.history, setting.machine, self._catalog, setting.hosts, self._seconds, self._preparation,
+                       self._spared, tuple(self._state.stopped_by), warnings)
+        self._conclude(done)
+        return done
+
+    def _keep(self, task: int, value: Value, seconds: float) -> None:
+        self._keeper.offer(self._plan.graph.tasks[task], value, seconds)
+
+    def _leave_behind(self) -> None:
         """End the process from the second thread: user code in the main one does not come back."""
-        if loop.error is not None:
-            abort(loop.error)
+        if self._loop.error is not None:
+            abort(self._loop.error)
         os.setpriority(os.PRIO_PROCESS, threading.main_thread().native_id, 19)
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__     # the code left behind may have redirected them
-        transfers.close()
-        done = outcome(time.perf_counter() - began - preparation)
-        conclude(done)
-        leave(done.status)
+        self._transfers.close()
+        self._seconds = time.perf_counter() - self._setting.began - self._preparation
+        leave(self.conclude().status)
 
-    transfers = Transfers(comm)
-    executor = Executor(local.workflow, local.registry, graph, request.results.absolute())
-    executor.prepare(task for task, rank in enumerate(plan.ranks) if rank == comm.rank)
-    named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks)
-    state = PeerState(comm.rank, plan, catalog, machine, keep_going=request.keep_going, replan=request.replan)
-    loop = Loop(state, epochs, transfers, executor, named, leave_behind)
-    _exchange(epochs, b"")                      # all have a plan
-    preparation = time.perf_counter() - began
-    seconds = loop.run()
-    transfers.close()
-    done = outcome(seconds)
-    conclude(done)
-    return done
+
+def _warnings(epochs: Epochs, keeper: Keeper | None) -> tuple[str, ...]:
+    """End the saving of blocks, and give what went wrong with it on any rank. **Collective**."""
+    own = ""
+    if keeper:
+        keeper.writer.close(PATIENCE)
+        own = keeper.writer.error or ""
+    found: dict[str, list[int]] = {}
+    for rank, part in enumerate(_exchange(epochs, own.encode("utf-8", "backslashreplace"))):
+        if part:
+            found.setdefault(part.decode(), []).append(rank)
+    return tuple(f"rank {ranges(ranks, ',')} {text}" for text, ranks in found.items())
+
+
+def _check_forced(request: Request, graph: TaskGraph) -> None:
+    """Refuse steps that are not there, on every rank."""
+    steps = {task.step for task in graph.tasks}
+    for step in request.forced:
+        if step not in steps:
+            raise LaunchError(f"--force {step}: no such step" + did_you_mean(step, steps))
 
 
 def _measured(comm: MPI.Comm, epochs: Epochs, hosts: Sequence[str]) -> Machine:
@@ -164,11 +283,17 @@ def _measured(comm: MPI.Comm, epochs: Epochs, hosts: Sequence[str]) -> Machine:
 def _hello(local: Local, request: Request, rank: int) -> Hello:
     digest = ""
     if local.workflow:
-        options = (local.workflow.digest, str(request.results), request.keep_going, request.replan)
+        options = (local.workflow.digest, str(request.results), request.keep_going, request.replan, request.resume,
+                   request.forced, request.grace)
         digest = hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
     return Hello(rank, socket.gethostname(), mpiflow.__version__, digest, tuple(local.code),
                  tuple(map(_encodable, local.complaints)), local.sources,
-                 concerning(read_history(request.store)[0], local.registry))
+                 concerning(read_history(request.store)[0], local.registry), _token())
+
+
+def _token() -> str:
+    """Name a run that is like no other: by the time of day, and by chance."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
 
 
 def _encodable(complaint: Complaint) -> Complaint:

@@ -63,10 +63,23 @@ class PeerState:
         running: The task that runs here now, if any.
         ended: Whether the run is over.
         num_plans: How many plans there were.
+        stopping: Whether this rank starts nothing more.
+        stopped_by: Ranks that were asked to stop before the end, as all ranks know it.
     """
 
     def __init__(self, rank: int, plan: Plan, catalog: Catalog, machine: Machine, *, keep_going: bool = False,
-                 replan: bool = True) -> None:
+                 replan: bool = True, restored: frozenset[int] = frozenset()) -> None:
+        """Prepare; ``begin`` starts.
+
+        Args:
+            rank: This rank.
+            plan: What to follow at first.
+            catalog: Its replica.
+            machine: All ranks, for new plans.
+            keep_going: Whether tasks go on that do not depend on one that failed.
+            replan: Whether new plans may be made.
+            restored: Tasks whose failure is nobody's fault: it only takes along what depends on them.
+        """
         self.rank = rank
         self._shell: Shell
         self.catalog = catalog
@@ -75,11 +88,14 @@ class PeerState:
         self.running: int | None = None
         self.ended = False
         self.num_plans = 0
+        self.stopped_by: list[int] = []
+        self._restored = restored
         self._replan = replan and machine.size > 1
         self._learning: Learning | None = None
         self._spent = 0.0                               # what tasks took on all ranks, as of this version [s]
         self._frozen = False
-        self._stopping = False                          # this rank starts nothing more
+        self._stop_asked = False                        # somebody wants this rank to stop before the end
+        self.stopping = False
         self._over = False                              # and every rank knows that
         self._in_epoch = False
         self._news: dict[int, TaskEntry] = {}
@@ -152,18 +168,18 @@ class PeerState:
 
     def _continue(self) -> None:
         """Start the next task if there is one, and report at once what others wait for."""
-        if self.running is None and self._ready and not self._stopping and not self._frozen:
+        if self.running is None and self._ready and not self.stopping and not self._frozen:
             task = self._order[heapq.heappop(self._ready)]
             self._states[task] = advance(self._states[task], _START)
             self.running = task
             self._shell.start(task)
-        if (not self._num_open or self._stopping) and not self._in_epoch and not self.ended and self._urgent:
+        if (not self._num_open or self.stopping) and not self._in_epoch and not self.ended and self._urgent:
             self._exchange()
 
     @property
     def _urgent(self) -> bool:
         """Whether others wait for our news: a failure, or that we are done."""
-        if self._stopping and self._news:
+        if self.stopping and (self._news or (self._stop_asked and not self._over)):
             return True
         return self.settled and (bool(self._news) or self._reported != (True, self._own_traffic()))
 
@@ -196,9 +212,15 @@ class PeerState:
         """
         self._back(task)
         self._close(task, Change.FAIL, start, seconds, error=error)
-        self._stopping = self._stopping or not self.keep_going
+        self.stopping = self.stopping or not (self.keep_going or task in self._restored)
         self._release(self._needs[task])
         self._continue()
+
+    def stop(self) -> None:
+        """Somebody wants the run to stop: all ranks start nothing more, what is running may end."""
+        if not self.ended:
+            self._stop_asked = self.stopping = True
+            self._continue()
 
     def stopped(self, task: int) -> None:
         """The running task was interrupted, or will never come back.
@@ -277,7 +299,7 @@ class PeerState:
 
     def _send(self, block: int) -> None:
         """Send a block that is here to those who get it from here; while frozen it waits for the new plan."""
-        if self._stopping or self._frozen:
+        if self.stopping or self._frozen:
             return
         for rank in self._forwards.pop(block):
             nbytes = self._shell.send(block, rank)
@@ -319,7 +341,7 @@ class PeerState:
         traffic = self._own_traffic()
         if self.running is not None:
             self._news[self.running] = TaskEntry(self.running, 0, State.RUNNING, self.rank)
-        delta = Delta(self.rank, self.catalog.digest, self.settled, traffic, tuple(self._news.values()))
+        delta = Delta(self.rank, self.catalog.digest, self.settled, traffic, tuple(self._news.values()), stop=self._stop_asked)
         self._reported = (self.settled, traffic)
         self._news = {}
         self._in_epoch = True
@@ -352,7 +374,10 @@ class PeerState:
             return
         lost = {entry.task for entry in news if entry.state in (State.FAILED, State.CANCELLED)}
         if lost:
-            self._cancel(lost)
+            self._cancel(lost, any(entry.state is State.FAILED and entry.task not in self._restored for entry in news))
+        if not self.stopped_by and any(delta.stop for delta in deltas):
+            self.stopped_by = [delta.rank for delta in deltas if delta.stop]
+            self._wind_down(interrupt=False)
         if self._frozen:
             self._frozen = False
             self._plan_again()
@@ -361,21 +386,29 @@ class PeerState:
             self._exchange()
         self._continue()
 
-    def _cancel(self, lost: set[int]) -> None:
+    def _cancel(self, lost: set[int], fatal: bool) -> None:
         """Give up what cannot or shall not run any more, now that everyone knows of the failure."""
-        if self.keep_going:
+        if self.keep_going or not (fatal or self._over):
             doomed = self.plan.graph.descendants(lost)
             self._doomed |= doomed
+            self._give_up(sorted(doomed), interrupt=True)
         else:
-            self._stopping = self._over = True
-            doomed = set(range(len(self._ranks)))
-        for task in sorted(doomed):
+            self._wind_down(interrupt=True)
+
+    def _wind_down(self, interrupt: bool) -> None:
+        """Come to an end: every rank knows that nothing more starts anywhere."""
+        self.stopping = self._over = True
+        self._give_up(range(len(self._ranks)), interrupt)
+
+    def _give_up(self, tasks: Iterable[int], interrupt: bool) -> None:
+        """Cancel those of ``tasks`` that are to run here; one that is running is interrupted, or may end."""
+        for task in tasks:
             if self._ranks[task] != self.rank:
                 continue
             if self._states[task] is State.PLANNED:
                 self._close(task, Change.CANCEL)
                 self._release(self._needs[task])
-            elif task == self.running:
+            elif task == self.running and interrupt:
                 self._shell.interrupt(task)
         self._ready = [place for place in self._ready if self._states[self.plan.order[place]] is State.PLANNED]
         heapq.heapify(self._ready)

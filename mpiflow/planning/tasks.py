@@ -24,6 +24,8 @@ class Kind(StrEnum):
     COMBINE = "combine"     # merge two partial results
     FINISH = "finish"       # close a merged partial result
     WRITE = "write"         # write results to a file
+    RESTORE = "restore"     # bring in a block that was made before
+    KEPT = "kept"           # nothing: what it made is not needed any more
 
 
 class Input(Struct, frozen=True):

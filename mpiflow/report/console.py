@@ -24,9 +24,11 @@ def report_outcome(outcome: Outcome, rank: int, record_file: Path | None) -> Non
     if rank != 0:
         return
     _print(summary(outcome), sys.stdout)
+    for warning in outcome.warnings:
+        warn(warning)
     if outcome.catalog.failed:
         _print(f"mpiflow: error: {failure(outcome)}", sys.stderr)
-    if not outcome.catalog.failed:
+    if not outcome.catalog.failed and not outcome.unfinished:
         _keep_history(outcome)
     if record_file is not None:
         try:
@@ -63,7 +65,7 @@ def say(text: str, rank: int = 0) -> None:
 
 
 def warn(text: str) -> None:
-    """Print a warning to standard error; only for verbs of one process."""
+    """Print a warning to standard error; only where one process speaks."""
     _print(f"mpiflow: warning: {text}", sys.stderr)
 
 

@@ -37,10 +37,11 @@ def summary(outcome: Outcome) -> str:
     """Say what ran where, how many bytes moved, and where the results are."""
     catalog, graph = outcome.catalog, outcome.plan.graph
     num_hosts = len(set(outcome.hosts))
-    head = (f"{outcome.workflow.document.name}: {'FAILED' if catalog.failed else 'done'} in {outcome.seconds:.3f} s "
+    how = "FAILED" if catalog.failed else "STOPPED" if outcome.unfinished else "done"
+    head = (f"{outcome.workflow.document.name}: {how} in {outcome.seconds:.3f} s "
             f"(reading and planning {outcome.preparation:.3f} s) on {count(len(outcome.hosts), 'rank')}, "
             f"{count(num_hosts, 'node')}; {count(len(graph.tasks), 'task')}, {count(catalog.version, 'epoch')}")
-    lines = [head, _predicted(outcome), *table(_steps(catalog, graph)), *_moved(catalog), *_results(outcome)]
+    lines = [head, _predicted(outcome), *_spared(outcome), *table(_steps(catalog, graph)), *_moved(catalog), *_results(outcome)]
     return "\n".join(lines)
 
 
@@ -50,6 +51,27 @@ def _predicted(outcome: Outcome) -> str:
     again = outcome.num_plans - 1
     return (f"predicted {plan.seconds:.3f} s, took {outcome.seconds:.3f} s; predicted {human_bytes(plan.nbytes)} between ranks, "
             f"moved {human_bytes(nbytes)}" + (f"; planned again {_times(again)}" if again else ""))
+
+
+def _spared(outcome: Outcome) -> list[str]:
+    """What was kept of earlier work, and why the rest ran."""
+    spared, lines = outcome.spared, []
+    if spared:
+        lines.append(f"kept of earlier work: {spared.num_kept} of {count(len(outcome.plan.graph.tasks), 'task')}")
+        steps: dict[str, list[str]] = {}
+        for step, reason in spared.reasons.items():
+            steps.setdefault(reason, []).append(step)
+        lines += [f"  runs, {reason}: {_listed(names)}" for reason, names in sorted(steps.items())]
+        lines += [f"  damaged: {damage}" for damage in spared.damages]
+    if outcome.unfinished:
+        left = sum(entry.state is not State.DONE for entry in outcome.catalog.tasks)
+        lines.append(f"stopped by a signal at rank {ranges(outcome.stopped_by, ',')}, {count(left, 'task')} left: "
+                     "the same command with --resume goes on")
+    return lines
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _times(num: int) -> str:
@@ -70,7 +92,9 @@ def _steps(catalog: Catalog, graph: TaskGraph) -> list[list[str]]:
     for name, entries in groups.items():
         ran = [entry for entry in entries if entry.rank >= 0 and entry.state in (State.DONE, State.FAILED)]
         busy = sum(entry.seconds for entry in entries)
-        rows.append([name, str(len(entries)), ranges(e.rank for e in ran) or "-", f"{busy:.3f}", _state(name, entries, catalog)])
+        kept = all(graph.tasks[entry.task].kind in (Kind.KEPT, Kind.RESTORE) for entry in entries)
+        result = "kept" if kept else _state(name, entries, catalog)
+        rows.append([name, str(len(entries)), ranges(e.rank for e in ran) or "-", f"{busy:.3f}", result])
     for name, dataset in sorted(catalog.datasets.items()):
         if name not in groups:                  # the same recipe under another name is computed once
             rows.append([name, "-", ranges(catalog.holders(name)), "-", f"as {graph.tasks[dataset.tasks[0]].step}"])

@@ -38,6 +38,8 @@ class Made(Struct, frozen=True, array_like=True, gc=False):
         seconds: What it took to make it [s].
         rank: The rank that made it.
         host: The host that it ran on.
+        workflow: Name of the workflow, for people.
+        code: Hash of the operation's code; empty if it has none.
     """
 
     id: str
@@ -46,6 +48,8 @@ class Made(Struct, frozen=True, array_like=True, gc=False):
     seconds: float
     rank: int
     host: str
+    workflow: str = ""
+    code: str = ""
 
 
 class Begun(Struct, frozen=True, array_like=True, tag="journal"):

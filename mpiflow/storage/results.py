@@ -29,6 +29,16 @@ class Result:
     source: str
 
 
+def stamp(file: Path) -> np.ndarray:
+    """Give size [bytes] and time of modification [ns] of a file, by which a change is noticed: int64, shape (2,).
+
+    Raises:
+        OSError: It is not there.
+    """
+    found = os.stat(file)
+    return np.array((found.st_size, found.st_mtime_ns), np.int64)
+
+
 def write_results(file: Path, results: Sequence[Result]) -> None:
     """Write ``results`` to ``file``: HDF5, .npy, or the bytes of a one-dimensional uint8 dataset. Local.
 

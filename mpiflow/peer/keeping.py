@@ -1,0 +1,117 @@
+"""What one rank saves while a run goes on, and what it finds of earlier work; no MPI here.
+
+What takes longer to make again than to save is saved: each rank counts the time for which it has computed since the last block
+that it saved, and saves the next one that is worth it. So short tasks cost nothing, and little is lost with any rank.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mpiflow.catalog.entries import Holding
+from mpiflow.errors import MachineError
+from mpiflow.operations.registry import Registry
+from mpiflow.operations.values import Value, nbytes
+from mpiflow.planning.reuse import Reason
+from mpiflow.planning.tasks import Kind, Task, TaskGraph
+from mpiflow.storage.records import Made
+from mpiflow.storage.results import stamp
+from mpiflow.storage.saving import INLINE, Writer
+from mpiflow.storage.store import Found, Place, load, read_store
+
+LEAST = 4e-4            # seconds of computing that are worth saving a small block,
+RATE = 500e6            # and so many bytes a second of it are worth saving a larger one
+SPARE = 0.1             # share of a file system that is left free
+PATIENCE = 60.0         # seconds that blocks have to reach the disk at the end of a run
+_MADE = frozenset({Kind.APPLY, Kind.COMBINE, Kind.FINISH, Kind.WRITE})
+
+
+class Keeper:
+    """Saves blocks of one rank in one run. Local.
+
+    Attributes:
+        writer: Where they go.
+    """
+
+    def __init__(self, workflow: str, registry: Registry, store: Path, run: str, rank: int, host: str) -> None:
+        """Prepare to save into ``store``; nothing is on the disk before the first block."""
+        self.writer = Writer(store, run, rank)
+        self._workflow, self._registry = workflow, registry
+        self._store, self._rank, self._host = store, rank, host
+        self._spent = 0.0
+        self._saved: set[str] = set()
+
+    def offer(self, task: Task, value: Value, seconds: float) -> None:
+        """Save what ``task`` has made in ``seconds``, if that is worth it."""
+        self._spent += seconds
+        size = nbytes(value)
+        if self._spent < LEAST + size / RATE and task.kind is not Kind.WRITE:
+            return
+        if task.kind in _MADE and task.id not in self._saved and (size <= INLINE or self._has_room(size)):
+            code = self._registry[task.operation].code if task.operation else ""
+            made = Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code)
+            if self.writer.save(made, value):
+                self._saved.add(task.id)
+                self._spent = 0.0
+
+    def _has_room(self, size: int) -> bool:
+        """Whether the file system has room enough that nobody else is left without."""
+        try:
+            usage = shutil.disk_usage(next(folder for folder in (self._store, *self._store.parents) if folder.exists()))
+        except OSError:
+            return True                         # the writer will say what is wrong
+        return usage.free - size > SPARE * usage.total
+
+
+def find(graph: TaskGraph, workflow: str, registry: Registry, store: Path, results: Path,
+         rank: int) -> tuple[Holding, dict[int, Place]]:
+    """Look which blocks of ``graph`` are in ``store``. Local.
+
+    Returns:
+        What others are told, and where each block is.
+    """
+    numbers = {task.id: number for number, task in enumerate(graph.tasks)}
+    try:
+        found = read_store(store)
+    except MachineError as error:
+        return Holding(rank, damages=(str(error),)), {}
+    places, lost = {}, []
+    for id in found.made.keys() & numbers.keys():
+        number = numbers[id]
+        if _there(graph.tasks[number], found.places[id], results):
+            places[number] = found.places[id]
+        else:
+            lost.append(number)
+    blocks = tuple([(number, found.made[graph.tasks[number].id].nbytes) for number in sorted(places)])
+    changed = tuple(sorted(_changed(graph, workflow, registry, found, numbers)))
+    return Holding(rank, blocks, tuple(sorted(lost)), changed, tuple(found.damages)), places
+
+
+def _there(task: Task, place: Place, results: Path) -> bool:
+    """Whether a block looks as if it could be loaded; a written result counts as long as its file is as it was written."""
+    if task.kind is not Kind.WRITE:
+        return place.offset > 0 or os.path.exists(place.file)
+    try:
+        return np.array_equal(load(place), stamp(results / dict(task.parameters)["file"]))
+    except (MachineError, OSError):
+        return False
+
+
+def _changed(graph: TaskGraph, workflow: str, registry: Registry, found: Found,
+             numbers: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Give the steps that ran before in another way, and what is different."""
+    codes: dict[str, set[str]] = {}
+    for task in graph.tasks:
+        if task.kind in _MADE:
+            codes.setdefault(task.step, set()).add(registry[task.operation].code if task.operation else "")
+    before: dict[str, set[str]] = {}
+    for id, made in found.made.items():
+        if made.workflow == workflow and made.step in codes and id not in numbers:
+            before.setdefault(made.step, set()).add(made.code)
+    for step, seen in before.items():
+        yield step, Reason.INPUT_CHANGED if seen & codes[step] else Reason.CODE_CHANGED

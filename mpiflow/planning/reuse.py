@@ -1,0 +1,131 @@
+"""What earlier work spares: blocks that somebody has are taken from there, and what only they needed is left out.
+
+Going on after a crash, after a rank has died, and taking from a cache are one thing: the same graph, and a list of blocks
+that need not be made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from msgspec.structs import replace
+
+from mpiflow.catalog.entries import Holding
+from mpiflow.errors import ranges
+from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK
+from mpiflow.planning.tasks import Kind, Task, TaskGraph
+
+
+class Reason(StrEnum):
+    """Why a step runs, or does not."""
+
+    KEPT = "kept"
+    CODE_CHANGED = "code changed"
+    INPUT_CHANGED = "input changed"
+    LOST = "lost"
+    FORCED = "forced"
+    NEVER_RAN = "never ran"
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What is taken from earlier work.
+
+    Attributes:
+        holders: For each task whose block need not be made, the ranks that can bring it in.
+        nbytes: Size of each such block [bytes].
+        reasons: For each step that has something to run, why.
+        damages: What is wrong with stores, for people.
+        num_kept: Tasks that need not run.
+    """
+
+    holders: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    nbytes: Mapping[int, int] = field(default_factory=dict)
+    reasons: Mapping[str, Reason] = field(default_factory=dict)
+    damages: tuple[str, ...] = ()
+    num_kept: int = 0
+
+
+def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] = (),
+          lost: Iterable[str] = ()) -> tuple[TaskGraph, Reuse]:
+    """Leave out of ``graph`` what need not run. Pure; task numbers stay as they are.
+
+    Args:
+        graph: All tasks of the workflow.
+        holdings: What each rank can bring in, in order of rank.
+        forced: Steps that run again, with all that depends on them.
+        lost: Ids of blocks that turned out to be damaged.
+
+    Returns:
+        The graph, in which a block that is needed and held somewhere is made by a RESTORE task on a rank that holds it, and
+        a task that nobody needs any more is KEPT; and what was taken.
+    """
+    holders: dict[int, list[int]] = {}
+    nbytes: dict[int, int] = {}
+    for holding in holdings:
+        for task, size in holding.blocks:
+            holders.setdefault(task, []).append(holding.rank)
+            nbytes[task] = size
+    forced, lost = frozenset(forced), frozenset(lost)
+    again = {number for number, task in enumerate(graph.tasks) if task.step in forced}
+    again |= graph.descendants(again)
+    again |= {number for number, task in enumerate(graph.tasks) if task.id in lost}
+    for task in again & holders.keys():
+        del holders[task]
+    run, restored = _needed(graph, holders)
+    tasks = [task if number in run else
+             _restoring(task, holders[number], nbytes[number], len(holdings)) if number in restored else _kept(task)
+             for number, task in enumerate(graph.tasks)]
+    spared = Reuse({task: tuple(ranks) for task, ranks in sorted(holders.items())}, nbytes,
+                   _reasons(graph, run, holdings, forced, lost), _damages(holdings), len(tasks) - len(run))
+    return TaskGraph(tasks, graph.datasets), spared
+
+
+def _needed(graph: TaskGraph, held: Mapping[int, object]) -> tuple[set[int], set[int]]:
+    """Walk from the tasks at the end: those that must run, and those whose blocks are brought in for them."""
+    run = {task for task, consumers in enumerate(graph.consumers) if not consumers and task not in held}
+    restored: set[int] = set()
+    stack = sorted(run)
+    while stack:
+        for need in graph.needs[stack.pop()]:
+            if need in held:
+                restored.add(need)
+            elif need not in run:
+                run.add(need)
+                stack.append(need)
+    return run, restored
+
+
+def _restoring(task: Task, ranks: Sequence[int], nbytes: int, size: int) -> Task:
+    return replace(task, kind=Kind.RESTORE, inputs=(), rows=None, nbytes=nbytes,
+                   seconds=SECONDS_PER_TASK + nbytes / BYTES_PER_SECOND, ranks=None if len(ranks) == size else tuple(ranks))
+
+
+def _kept(task: Task) -> Task:
+    return replace(task, kind=Kind.KEPT, inputs=(), rows=None, ranks=None, nbytes=0, seconds=0.0)
+
+
+def _reasons(graph: TaskGraph, run: set[int], holdings: Sequence[Holding], forced: frozenset[str],
+             lost: frozenset[str]) -> dict[str, Reason]:
+    """Say of each step that has something to run why; the first reason that applies."""
+    known = {step: word for holding in reversed(holdings) for step, word in holding.changed}
+    missing = {graph.tasks[task].step for holding in holdings for task in holding.lost}
+    missing |= {task.step for task in graph.tasks if task.id in lost}
+    reasons: dict[str, Reason] = {}
+    for number in sorted(run):
+        step = graph.tasks[number].step
+        if step not in reasons:
+            reasons[step] = (Reason.FORCED if step in forced else Reason.LOST if step in missing
+                             else Reason(known.get(step, Reason.NEVER_RAN)))
+    return reasons
+
+
+def _damages(holdings: Sequence[Holding]) -> tuple[str, ...]:
+    """Each damage once, with the ranks that see it."""
+    found: dict[str, list[int]] = {}
+    for holding in holdings:
+        for damage in holding.damages:
+            found.setdefault(damage, []).append(holding.rank)
+    return tuple(f"{damage} (rank {ranges(ranks, ',')})" for damage, ranks in found.items())
