@@ -53,7 +53,7 @@ def execute(chosen: argparse.Namespace) -> int:
                            chosen.save, chosen.resume or chosen.cache is not None, tuple(chosen.force), chosen.grace,
                            chosen.cache and chosen.cache.absolute())
     try:
-        outcome = peer.run(comm, request, lambda done: report_outcome(done, comm.rank, record))
+        outcome = peer.run(comm, request, lambda done: report_outcome(done, record))
     except (DocumentError, LaunchError) as error:      # the same on every rank
         report_error(error, comm.rank)
         return error.status

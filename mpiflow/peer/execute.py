@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mpiflow.errors import MpiflowError, OperationError
+from mpiflow.errors import MachineError, MpiflowError, OperationError
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import Registry
 from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
@@ -85,6 +85,8 @@ class Executor:
             return self._held[number] if number in self._held else load_block(self._places[number])
         if kind is Kind.KEPT:
             return _EMPTY
+        if kind is Kind.GONE:
+            raise MachineError(f"{task.block.file} was only to be seen by a rank that has died")
         operation = self._registry[task.operation]
         positional: list[Value] = []
         keywords = dict(task.parameters)

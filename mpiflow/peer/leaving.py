@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import signal
 import sys
 import traceback
 from typing import NoReturn
@@ -38,6 +39,8 @@ def abort(error: BaseException) -> NoReturn:
     """End every rank at once: this one cannot go on, and the others would wait for it."""
     from mpi4py import MPI
 
+    from mpiflow.peer.survive import survivable
+
     expected = isinstance(error, MpiflowError) and not isinstance(error, InternalError)
     if isinstance(error, KeyboardInterrupt):
         text, status = f"mpiflow: rank {MPI.COMM_WORLD.rank} was interrupted", 130
@@ -47,6 +50,8 @@ def abort(error: BaseException) -> NoReturn:
         text, status = "".join(traceback.format_exception(error)), 3
     with contextlib.suppress(OSError, ValueError, AttributeError):      # user code may have closed it
         print(text, file=sys.__stderr__, flush=True)
+    if survivable(MPI.COMM_WORLD):  # the others go on without this rank; they would not notice any other end of it
+        os.kill(os.getpid(), signal.SIGKILL)
     MPI.COMM_WORLD.Abort(status)
     os._exit(status)                # MPICH comes back from Abort
 

@@ -21,6 +21,7 @@ from functools import lru_cache
 
 import msgspec
 import numpy as np
+from mpi4py import MPI
 
 from mpiflow.catalog.entries import Delta, Form, decode_delta, encode
 from mpiflow.errors import OperationError
@@ -63,7 +64,7 @@ class Loop:
 
     def __init__(self, state: PeerState, epochs: Epochs, transfers: Transfers, executor: Executor,
                  named: frozenset[int], leave: Callable[[], None], keep: Callable[[int, Value, float], None] | None = None,
-                 grace: float = GRACE) -> None:
+                 grace: float = GRACE, revoke: Callable[[], None] | None = None) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -75,6 +76,7 @@ class Loop:
             leave: Ends the process, when the run is over but user code does not come back.
             keep: Told of each block made here, with the time that it took [s]; may save it.
             grace: How long running tasks may go on when somebody wants the run to stop [s].
+            revoke: Lets other ranks know that one has died; None if none outlives another.
         """
         self._state = state
         self._epochs = epochs
@@ -84,9 +86,10 @@ class Loop:
         self._leave = leave
         self._keep = keep
         self._grace = grace
+        self._revoke = revoke
         self._stop: int | None = None           # the signal that asks this rank to stop
         self._stop_until = math.inf             # running tasks may go on until then
-        self._values: dict[int, Value] = {}
+        self.values: dict[int, Value] = {}
         self._lock = threading.Lock()
         self._task: int | None = None           # to be run by the main thread
         self._since: float | None = None        # when the main thread went into a task
@@ -107,6 +110,7 @@ class Loop:
             Seconds since the start.
 
         Raises:
+            MPI.Exception: A rank has died.
             InternalError: Ranks disagree, or something else that cannot happen.
         """
         self._began = time.perf_counter()
@@ -177,7 +181,7 @@ class Loop:
         state, transfers = self._state, self._transfers
         arrived = transfers.receive(looks)
         for block, value in arrived:
-            self._values[block] = value
+            self.values[block] = value
             state.arrived(block)
         sent = transfers.sent() if transfers.sending else ()
         for item in sent:
@@ -216,11 +220,11 @@ class Loop:
 
     def send(self, block: int, rank: int) -> int | None:
         """Send a block; give its size [bytes] if it has left already."""
-        return self._transfers.send(block, rank, self._values[block])
+        return self._transfers.send(block, rank, self.values[block])
 
     def free(self, block: int) -> None:
         """Forget a block."""
-        del self._values[block]
+        del self.values[block]
 
     def exchange(self, delta: Delta) -> None:
         """Take part in the next epoch."""
@@ -239,7 +243,7 @@ class Loop:
     def end(self) -> None:
         """Forget all blocks; user code left behind may still read its inputs."""
         if not self._abandoned:
-            self._values.clear()
+            self.values.clear()
 
     # Tasks, in the main thread
 
@@ -266,7 +270,7 @@ class Loop:
         else:
             seconds = time.perf_counter() - start
             self._back()
-            self._values[task] = value
+            self.values[task] = value
             if self._keep:
                 self._keep(task, value, seconds)
             form = _form(value) if task in self._named else ()
@@ -279,7 +283,7 @@ class Loop:
             self._in_user_code = True
             if self._interrupted is not None:
                 raise _Interrupted
-            return self._executor.run(task, self._values)
+            return self._executor.run(task, self.values)
         finally:
             self._in_user_code = False
             if _forked:                         # a child that the operation forked must not go on as a second peer
@@ -331,9 +335,17 @@ class Loop:
                     if ended and self._abandoned:
                         self._leave()
                 self._closed.wait(_TICK / 10 if moved or self._transfers.busy else _TICK)
+        except MPI.Exception as error:
+            if self._revoke is None:
+                self._give_in(error)
+            self._revoke()                      # the main thread sees for itself, when it comes back from its task
         except BaseException as error:          # the main thread may never look, so this one ends the run
-            self.error = error
-            self._leave()
+            self._give_in(error)
+
+    def _give_in(self, error: BaseException) -> None:
+        """End the run: this rank cannot go on."""
+        self.error = error
+        self._leave()
 
     def _rest(self, since: float | None, rest: float) -> None:
         """Sleep for ``rest``; with no task for long, until one starts."""

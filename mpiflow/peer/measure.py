@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 from mpi4py import MPI
 
-from mpiflow.catalog.entries import Links
-from mpiflow.planning.machine import BANDWIDTH, LATENCY
+from mpiflow.catalog.entries import Links, decode_links, encode
+from mpiflow.peer.epochs import Epochs, exchange
+from mpiflow.planning.machine import BANDWIDTH, LATENCY, Machine, machine_of
 
 STEP = 16.0             # links of one kind differ by less than the square root of this from the figure that stands for them
 SOFTWARE = 9e-5         # seconds from "made here" to "usable there" that are ours, not the link's
@@ -88,3 +89,10 @@ def common(measured: Sequence[Links]) -> tuple[tuple[float, float], tuple[float,
 
 def _rounded(measured: float, usual: float) -> float:
     return usual * STEP ** round(math.log(measured / usual, STEP))
+
+
+def measured(comm: MPI.Comm, epochs: Epochs, hosts: Sequence[str]) -> Machine:
+    """Measure the links and tell the others; give the machine that all plan for. **Collective**."""
+    if comm.size == 1:
+        return machine_of(hosts)
+    return machine_of(hosts, *common([decode_links(part) for part in exchange(epochs, encode(measure(comm, hosts)))]))

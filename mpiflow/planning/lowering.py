@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import Any
 
 import networkx as nx
+from msgspec.structs import replace
 
 from mpiflow.catalog.catalog import DatasetEntry
 from mpiflow.catalog.entries import SourceEntry
@@ -56,7 +57,8 @@ class Arguments:
         return tuple([(name, bound(value, item) if varies else value) for name, value, varies in self.plain])
 
 
-def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry], size: int) -> TaskGraph:
+def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry], size: int, *,
+          recovering: bool = False) -> TaskGraph:
     """Make the tasks of ``workflow``. Pure.
 
     Args:
@@ -64,6 +66,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
         registry: The operations that it may name.
         sources: The files of its datasets and who sees them, as all ranks know them.
         size: Number of ranks.
+        recovering: Whether ranks have died: a dataset goes where it can, and what nobody sees any more is GONE.
 
     Raises:
         DocumentError: With every problem found: those noted in ``workflow`` already, unknown operations, wrong
@@ -71,7 +74,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     """
     blocks = check(workflow, registry, sources)
     workflow.finish()
-    lowering = _Lowering(workflow, registry, size)
+    lowering = _Lowering(workflow, registry, size, recovering)
     for name in nx.lexicographical_topological_sort(workflow.graph):
         if name in workflow.document.steps:
             lowering.step(name)
@@ -85,10 +88,11 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
 class _Lowering:
     """The graph under construction; tasks with the same recipe are one task."""
 
-    def __init__(self, workflow: Workflow, registry: Registry, size: int) -> None:
+    def __init__(self, workflow: Workflow, registry: Registry, size: int, recovering: bool) -> None:
         self.workflow = workflow
         self.registry = registry
         self.size = size
+        self.recovering = recovering
         self.graph = TaskGraph()
         self.numbers: dict[str, int] = {}
         self.named: dict[str, Blocks] = {}
@@ -115,15 +119,19 @@ class _Lowering:
                 Kind.LOAD, "", (), (), expected, recipe=(block.recipe, block.start, block.stop), rows=rows,
                 block=Block(name, block.start, block.stop, block.file, block.stamp),
                 ranks=self._loaders(name, pinned, block)))
+            if block.holders == ():
+                self.graph.tasks[tasks[-1]] = replace(self.graph.tasks[tasks[-1]], kind=Kind.GONE)
             starts.append(starts[-1] + rows)
         self._name(name, "dataset", Blocks(tuple(tasks), tuple(starts)), dataset.unit or blocks[0].unit, dataset.tags)
 
     def _loaders(self, name: str, pinned: tuple[int, ...] | None, block: SourceBlock) -> tuple[int, ...] | None:
         """The ranks that can load a block: the one that the user chose, if it sees the file, or all that see it."""
-        if pinned and block.holders is not None and pinned[0] not in block.holders:
+        if block.holders == () or (self.recovering and pinned and block.holders and pinned[0] not in block.holders):
+            pinned = None
+        elif pinned and block.holders is not None and pinned[0] not in block.holders:
             self.workflow.fail(("datasets", name, "rank"), f"rank {pinned[0]} does not see {block.file}; "
                                f"ranks {', '.join(map(str, block.holders))} do")
-        ranks = pinned or block.holders
+        ranks = pinned or block.holders or None
         return None if ranks is not None and len(ranks) == self.size else ranks
 
     def step(self, name: str) -> None:

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     FINISH = "finish"       # close a merged partial result
     WRITE = "write"         # write results to a file
     RESTORE = "restore"     # bring in a block that was made before
+    GONE = "gone"           # fail: whoever saw the source has died
     KEPT = "kept"           # nothing: what it made is not needed any more
 
 

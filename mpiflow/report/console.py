@@ -16,12 +16,12 @@ from mpiflow.report.summary import failure, summary
 from mpiflow.storage.history import read_history, write_history
 
 if TYPE_CHECKING:
-    from mpiflow.peer.run import Outcome
+    from mpiflow.peer.outcome import Outcome
 
 
-def report_outcome(outcome: Outcome, rank: int, record_file: Path | None) -> None:
+def report_outcome(outcome: Outcome, record_file: Path | None) -> None:
     """Print the summary to standard output and a failure to standard error, on one rank."""
-    if rank != 0:
+    if outcome.rank != 0:
         return
     _print(summary(outcome), sys.stdout)
     for warning in outcome.warnings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from mpiflow.peer.run import Outcome
+    from mpiflow.peer.outcome import Outcome
 
 
 def record(outcome: Outcome) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mpiflow.errors import ranges
 from mpiflow.planning.tasks import Kind, TaskGraph
 
 if TYPE_CHECKING:
-    from mpiflow.peer.run import Outcome
+    from mpiflow.peer.outcome import Outcome
 
 
 def human_bytes(num: float) -> str:

@@ -1,0 +1,67 @@
+"""How ranks meet: each says what it sees, and all refuse together what does not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Sequence
+
+import mpiflow
+from mpiflow.catalog.entries import Complaint, Hello, SourceEntry
+from mpiflow.errors import DocumentError, LaunchError, Problem, ranges
+from mpiflow.peer.outcome import Request
+from mpiflow.peer.reading import Local
+from mpiflow.planning.history import concerning
+from mpiflow.storage.history import read_history
+
+
+def greet(local: Local, request: Request, rank: int) -> Hello:
+    """Say what this rank sees. Local."""
+    digest = ""
+    if local.workflow:
+        options = (local.workflow.digest, str(request.results), request.keep_going, request.replan, request.resume,
+                   request.forced, request.grace)
+        digest = hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
+    return Hello(rank, socket.gethostname(), mpiflow.__version__, digest, tuple(local.code),
+                 tuple(map(_encodable, local.complaints)), local.sources,
+                 concerning(read_history(request.store)[0], local.registry), _token())
+
+
+def _token() -> str:
+    """Name a run that is like no other: by the time of day, and by chance."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(4).hex()}"
+
+
+def _encodable(complaint: Complaint) -> Complaint:
+    """File names may hold bytes that are no text, and then have no wire form."""
+    file, message = (text.encode("utf-8", "backslashreplace").decode() for text in (complaint.file, complaint.message))
+    return Complaint(file, complaint.line, complaint.column, message)
+
+
+def agree(hellos: Sequence[Hello], request: Request, local: Local, sources: Sequence[SourceEntry]) -> None:
+    """Raise the same error on every rank if any rank has one, or if they see different things."""
+    complaints: dict[Complaint, list[int]] = {}
+    for hello in hellos:
+        for complaint in hello.complaints:
+            complaints.setdefault(complaint, []).append(hello.rank)
+    if complaints:
+        problems = [Problem(c.file, c.line, c.column, c.message + _where(ranks, hellos)) for c, ranks in complaints.items()]
+        alike = len({hello.workflow for hello in hellos}) == 1
+        raise DocumentError(problems + (local.problems(complaints, sources) if alike else []))
+    for what, seen in (("versions of mpiflow", [hello.version for hello in hellos]),
+                       (f"contents of {request.file} (or other options)", [hello.workflow for hello in hellos]),
+                       ("contents of the operation modules", [" ".join(hello.code) for hello in hellos])):
+        if len(set(seen)) > 1:
+            groups = {value: [hello.rank for hello, own in zip(hellos, seen, strict=True) if own == value] for value in seen}
+            listed = "; ".join(f"ranks {ranges(ranks, ',')} on {hellos[ranks[0]].host}" for ranks in groups.values())
+            raise LaunchError(f"ranks see different {what}: {listed}. All ranks must see the same files")
+
+
+def _where(ranks: list[int], hellos: Sequence[Hello]) -> str:
+    """Say which ranks have a problem, unless all have."""
+    if len(ranks) == len(hellos):
+        return ""
+    hosts = sorted({hellos[rank].host for rank in ranks})
+    return f" (on rank{'s' if len(ranks) > 1 else ''} {ranges(ranks, ',')}, {', '.join(hosts)})"

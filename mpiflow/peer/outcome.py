@@ -1,0 +1,110 @@
+"""What the user asks for, and what every rank knows at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mpiflow.catalog.catalog import Catalog
+from mpiflow.catalog.entries import Seen
+from mpiflow.catalog.states import State
+from mpiflow.operations.registry import Registry
+from mpiflow.planning.history import learned
+from mpiflow.planning.machine import Machine
+from mpiflow.planning.plan import Plan
+from mpiflow.planning.reuse import Reuse
+from mpiflow.workflow.reading import Workflow
+
+STOPPED = 75            # exit status: run the same command with --resume to go on (EX_TEMPFAIL of sysexits.h)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; must be the same on all ranks.
+
+    Attributes:
+        file: The workflow document.
+        overrides: Parameters given on the command line.
+        results: Where relative paths of results start.
+        keep_going: Whether independent steps go on when one has failed.
+        store: Where the history of earlier runs is kept, and the blocks that this one makes.
+        replan: Whether tasks that nobody has started are placed anew when ranks drift from the plan.
+        save: Whether blocks are saved.
+        resume: Whether blocks are taken from the store.
+        forced: Steps that run again in any case.
+        grace: How long running tasks may go on when somebody wants the run to stop [s].
+        cache: Where blocks are saved and taken from, if not in the store.
+    """
+
+    file: Path
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    results: Path = Path()
+    keep_going: bool = False
+    store: Path = Path(".mpiflow")
+    replan: bool = True
+    save: bool = True
+    resume: bool = False
+    forced: tuple[str, ...] = ()
+    grace: float = 20.0
+    cache: Path | None = None
+
+    @property
+    def blocks(self) -> Path:
+        """Where blocks are saved and taken from."""
+        return self.cache or self.store
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What every rank knows at the end of a run.
+
+    Attributes:
+        workflow: What was run.
+        registry: The operations that it named.
+        request: What the user asked for.
+        plan: Where it was to run, as planned before the start.
+        num_plans: How many plans there were.
+        history: What was known of operations before the run.
+        machine: What the plan was made for.
+        catalog: What happened; the same on every rank.
+        hosts: Node of each rank.
+        seconds: How long it took, from the first task to the agreed end [s].
+        preparation: How long reading and planning took [s].
+        spared: What was taken from earlier work; None if nothing was to be.
+        stopped_by: Ranks that were asked to stop before the end.
+        warnings: What else the user should know.
+        rank: This rank, at the end.
+    """
+
+    workflow: Workflow
+    registry: Registry
+    request: Request
+    plan: Plan
+    num_plans: int
+    history: tuple[Seen, ...]
+    machine: Machine
+    catalog: Catalog
+    hosts: tuple[str, ...]
+    seconds: float
+    preparation: float
+    spared: Reuse | None = None
+    stopped_by: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
+    rank: int = 0
+
+    @property
+    def learned(self) -> tuple[Seen, ...]:
+        """The history with what this run has shown."""
+        return learned(self.history, self.plan.graph, self.registry, self.catalog.tasks)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the run was stopped before everything had run, and can go on."""
+        return bool(self.stopped_by) and not self.catalog.failed and any(
+            entry.state is not State.DONE for entry in self.catalog.tasks)
+
+    @property
+    def status(self) -> int:
+        """Exit status: 0 if everything ran, 1 if a step failed, 75 if the run was stopped and can go on (EX_TEMPFAIL)."""
+        return 1 if self.catalog.failed else STOPPED if self.unfinished else 0

@@ -1,0 +1,201 @@
+"""One round of a run: find what is there, plan the rest, and make it.
+
+A run is one round, unless a block that was saved turns out to be damaged, or a rank dies: then what is still needed is made
+in another one. Blocks have the same numbers and ids in all rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from mpi4py import MPI
+
+from mpiflow.catalog.catalog import Catalog
+from mpiflow.catalog.entries import Holding, Seen, decode_holding, encode
+from mpiflow.errors import ranges
+from mpiflow.operations.values import Value, nbytes
+from mpiflow.peer.epochs import Epochs, exchange
+from mpiflow.peer.execute import Executor
+from mpiflow.peer.keeping import PATIENCE, Keeper, find
+from mpiflow.peer.leaving import abort, leave
+from mpiflow.peer.loop import Loop
+from mpiflow.peer.outcome import Outcome, Request
+from mpiflow.peer.reading import Local
+from mpiflow.peer.state import PeerState
+from mpiflow.peer.survive import survivable
+from mpiflow.peer.transfers import Transfers
+from mpiflow.planning.history import expectations
+from mpiflow.planning.machine import Machine
+from mpiflow.planning.plan import make_plan
+from mpiflow.planning.reuse import Reuse, reuse
+from mpiflow.planning.tasks import Kind, TaskGraph
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What rounds on the same ranks have in common.
+
+    Attributes:
+        comm: The ranks.
+        request: What the user asked for.
+        local: What the user wrote.
+        graph: All tasks.
+        hosts: Node of each rank.
+        machine: What is planned for.
+        history: What earlier runs have shown.
+        began: When this run did, by ``time.perf_counter`` [s].
+        keeper: Saves blocks; None if none are to be saved.
+        warnings: What the user should know of what happened so far.
+        again: Whether this is not the first round, so that blocks of the rounds before count.
+    """
+
+    comm: MPI.Comm
+    request: Request
+    local: Local
+    graph: TaskGraph
+    hosts: tuple[str, ...]
+    machine: Machine
+    history: tuple[Seen, ...]
+    began: float
+    keeper: Keeper | None
+    warnings: tuple[str, ...] = ()
+    again: bool = False
+
+
+@dataclass
+class Lost:
+    """What rounds leave behind: ids of blocks that turned out to be damaged, and blocks that are in memory, by id."""
+
+    damaged: set[str] = field(default_factory=set)
+    held: dict[str, Value] = field(default_factory=dict)
+
+
+def run_rounds(setting: Setting, left: Lost, conclude: Callable[[Outcome], None]) -> Outcome:
+    """Go on until everything is made, or cannot be. **Collective**.
+
+    Raises:
+        MPI.Exception: A rank has died; ``left`` says what is in memory.
+        InternalError: Ranks disagree.
+    """
+    epochs, transfers = Epochs(setting.comm), Transfers(setting.comm)
+    while True:
+        round = Round(setting, epochs, transfers, left, conclude)
+        round.run()
+        if not round.damaged:
+            break
+        left.damaged |= round.damaged           # what depends on it is still to be made
+        setting = replace(setting, again=True)
+    transfers.close()
+    return round.conclude()
+
+
+class Round:
+    """One round; see ``run_rounds``."""
+
+    def __init__(self, setting: Setting, epochs: Epochs, transfers: Transfers, left: Lost,
+                 conclude: Callable[[Outcome], None]) -> None:
+        """Find what is there, and plan the rest. **Collective**."""
+        self._setting, self._epochs, self._transfers, self._left, self._report = setting, epochs, transfers, left, conclude
+        comm, request, local = setting.comm, setting.request, setting.local
+        graph, self._spared, executor = self._prepared()
+        expected = expectations(graph, local.registry, setting.history)
+        self._plan = plan = make_plan(graph, setting.machine, None, *(expected or ()))
+        self._catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
+        executor.prepare(task for task, rank in enumerate(plan.ranks) if rank == comm.rank)
+        named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks)
+        self._spare = frozenset(number for number, task in enumerate(graph.tasks) if task.kind in (Kind.RESTORE, Kind.GONE))
+        self._state = PeerState(comm.rank, plan, self._catalog, setting.machine, keep_going=request.keep_going,
+                                replan=request.replan, restored=self._spare)
+        self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
+                          self._keep if setting.keeper else None, request.grace,
+                          comm.Revoke if survivable(comm) else None)
+        exchange(epochs, b"")                   # all have a plan
+        self._preparation = time.perf_counter() - setting.began
+        self._seconds = 0.0
+
+    def _prepared(self) -> tuple[TaskGraph, Reuse | None, Executor]:
+        """Give the tasks that are left, what was spared, and who runs them."""
+        setting, left = self._setting, self._left
+        graph, request, local = setting.graph, setting.request, setting.local
+        results = request.results.absolute()
+        if not (request.resume or setting.again):
+            return graph, None, Executor(local.workflow, local.registry, graph, results)
+        holding, places = Holding(setting.comm.rank), {}
+        if request.resume or setting.keeper:
+            if setting.keeper:
+                setting.keeper.writer.flush(PATIENCE)
+            holding, places = find(graph, local.workflow.document.name, local.registry, request.blocks, results, holding.rank)
+        held = {number: left.held[task.id] for number, task in enumerate(graph.tasks) if task.id in left.held}
+        holdings = [decode_holding(part) for part in exchange(self._epochs, encode(_with(holding, held)))]
+        graph, spared = reuse(graph, holdings, request.forced, left.damaged)
+        return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places)
+
+    def run(self) -> None:
+        """Take part until every rank knows that the round is over.
+
+        Raises:
+            MPI.Exception: A rank has died.
+        """
+        try:
+            self._seconds = self._loop.run()
+        except MPI.Exception:
+            tasks = self._plan.graph.tasks
+            self._left.held = {tasks[number].id: value for number, value in self._loop.values.items()
+                               if tasks[number].kind not in (Kind.KEPT, Kind.WRITE)} | self._left.held
+            raise
+
+    @property
+    def damaged(self) -> set[str]:
+        """Ids of saved blocks that could not be loaded, if nothing else went wrong."""
+        failed, tasks = self._catalog.failed, self._plan.graph.tasks
+        if self._state.stopped_by or any(tasks[task].kind is not Kind.RESTORE for task in failed):
+            return set()
+        return {tasks[task].id for task in failed}
+
+    def conclude(self) -> Outcome:
+        """Bring what was saved onto the disk, and report. **Collective**."""
+        setting = self._setting
+        warnings = (*setting.warnings, *_warnings(self._epochs, setting.keeper))
+        done = Outcome(setting.local.workflow, setting.local.registry, setting.request, self._plan, self._state.num_plans,
+                       setting.history, setting.machine, self._catalog, setting.hosts, self._seconds, self._preparation,
+                       self._spared, tuple(self._state.stopped_by), warnings, setting.comm.rank)
+        self._report(done)
+        return done
+
+    def _keep(self, task: int, value: Value, seconds: float) -> None:
+        self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds)
+
+    def _leave_behind(self) -> None:
+        """End the process from the second thread: user code in the main one does not come back."""
+        if self._loop.error is not None:
+            abort(self._loop.error)
+        os.setpriority(os.PRIO_PROCESS, threading.main_thread().native_id, 19)
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__     # the code left behind may have redirected them
+        self._transfers.close()
+        self._seconds = time.perf_counter() - self._setting.began - self._preparation
+        leave(self.conclude().status)
+
+
+def _with(holding: Holding, held: Mapping[int, Value]) -> Holding:
+    """Add what is in memory to what is in the store."""
+    blocks = dict(holding.blocks) | {number: nbytes(value) for number, value in held.items()}
+    return Holding(holding.rank, tuple(sorted(blocks.items())), tuple(task for task in holding.lost if task not in held),
+                   holding.changed, holding.damages)
+
+
+def _warnings(epochs: Epochs, keeper: Keeper | None) -> tuple[str, ...]:
+    """End the saving of blocks, and give what went wrong with it on any rank. **Collective**."""
+    own = ""
+    if keeper:
+        keeper.writer.close(PATIENCE)
+        own = keeper.writer.error or ""
+    found: dict[str, list[int]] = {}
+    for rank, part in enumerate(exchange(epochs, own.encode("utf-8", "backslashreplace"))):
+        if part:
+            found.setdefault(part.decode(), []).append(rank)
+    return tuple(f"rank {ranges(ranks, ',')} {text}" for text, ranks in found.items())
