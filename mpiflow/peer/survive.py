@@ -17,6 +17,13 @@ def survivable(comm: MPI.Comm) -> bool:
     return os.environ.get(_ENABLED, "").lower() in ("1", "true", "yes") and hasattr(comm, "Shrink")
 
 
+def check_alive(status: MPI.Status) -> None:
+    """Raise MPI.Exception if a receive ended because its sender has died: Open MPI lets a persistent one just complete."""
+    error = status.Get_error()
+    if error != MPI.SUCCESS or status.Get_count(MPI.BYTE) <= 0:
+        raise MPI.Exception(error if error != MPI.SUCCESS else MPI.ERR_OTHER)
+
+
 def survivors(comm: MPI.Comm) -> MPI.Comm:
     """Give a communicator of the ranks that are alive, in their order. **Collective** over these.
 

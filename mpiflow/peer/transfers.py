@@ -17,6 +17,7 @@ from mpiflow.errors import MachineError
 from mpiflow.operations.values import Value, columns
 from mpiflow.peer import wire
 from mpiflow.peer.buffers import Buffers
+from mpiflow.peer.survive import check_alive, survivable
 
 SLOTS = 16          # headers received ahead, by requests that are started again and again
 WINDOW = 4          # blocks being sent at one time; the pieces of one block are posted together
@@ -50,6 +51,7 @@ class Transfers:
     def __init__(self, comm: MPI.Comm) -> None:
         self._comm = comm
         self._status = MPI.Status()
+        self._mortal = survivable(comm)
         self._buffers = Buffers()
         self._slots: deque[tuple[MPI.Prequest, bytearray]] = deque(self._posted() for _ in range(SLOTS))
         self._incoming: list[_Incoming] = []
@@ -123,6 +125,8 @@ class Transfers:
             if looks <= 0:
                 break
         else:
+            if self._mortal:
+                check_alive(status)
             self._slots.rotate(-1)
             task, sequence, rest = wire.unpack(room)
             request.Start()
