@@ -117,15 +117,17 @@ def _about(request: JobRequest, found: Forecast, results: Sequence[str]) -> list
 
 def _directives(request: JobRequest, name: str) -> list[str]:
     """What sbatch reads."""
+    # B: to the shell alone; mpirun's daemons must not get it.
+    warning = f"B:USR1@{min(WARNING, request.seconds // 3)}"
     chosen = {"job-name": job_name(name), "nodes": request.num_nodes, "ntasks-per-node": request.per_node, "time": request.time,
-              "partition": request.partition, "mem": request.memory, "signal": f"B:USR1@{min(WARNING, request.seconds // 3)}", "output": "%x-%j.out"}
+              "partition": request.partition, "mem": request.memory, "signal": warning, "output": "%x-%j.out"}
     lines = [f"#SBATCH --{key}={value}" for key, value in chosen.items() if value is not None]
     return lines + (["#SBATCH --requeue", "#SBATCH --open-mode=append"] if request.requeue else [])
 
 
 def job_name(name: str) -> str:
     """Name the job like the workflow, in characters that need no quotes."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-") or "mpiflow"
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-") or "mpiflow"
 
 
 def _printable(line: str) -> str:
@@ -135,8 +137,11 @@ def _printable(line: str) -> str:
 
 def prediction(request: JobRequest, found: Forecast) -> str:
     """Say how the time that the plan takes compares with the time limit."""
-    seconds = found.simulation.seconds
-    return f"predicted: {seconds:.3g} s of a time limit of {request.seconds} s ({request.time})"
+    return f"predicted: {_seconds(found.simulation.seconds)} of a time limit of {request.seconds} s ({request.time})"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds >= 100 else f"{seconds:.3g} s"
 
 
 def doubts(request: JobRequest, found: Forecast, learned: bool) -> list[str]:
@@ -156,7 +161,7 @@ def doubts(request: JobRequest, found: Forecast, learned: bool) -> list[str]:
         rounds = -(-seconds // request.seconds)
         remedy = f"about {rounds:.0f} rounds" if request.requeue else "use --requeue or a longer --time"
         guess = "" if learned else " (guessed: no earlier run is known)"
-        lines.append(f"the plan takes {seconds:.3g} s{guess}, the time limit is {request.seconds} s: {remedy}")
+        lines.append(f"the plan takes {_seconds(seconds)}{guess}, the time limit is {request.seconds} s: {remedy}")
     return lines
 
 
