@@ -89,7 +89,8 @@ def test_inputs_go_to_local_disks_and_results_come_back(cluster, tmp_path, expec
 
 def test_an_array_runs_one_line_each(cluster, tmp_path):
     (tmp_path / "runs.txt").write_text(f"{SCENARIO} --set n=1000\n'{SCENARIO}' --set n=2000 --set r1=0\n")
-    first = cluster.submit("--array=1-2", "--output=%a.out", "--ntasks-per-node=4", SCRIPTS / "array.sh", "runs.txt", cwd=tmp_path, env=SITE)
+    first = cluster.submit("--array=1-2", "--output=%a.out", "--ntasks-per-node=4", SCRIPTS / "array.sh", "runs.txt",
+                           cwd=tmp_path, env=SITE)
     for number in (1, 2):
         assert cluster.ended(f"{first}_{number}").status == 0, (tmp_path / f"{number}.out").read_text()
     answers = [content(tmp_path / f"results-{number}" / "results" / "scenario-2.h5")["answer"] for number in (1, 2)]
