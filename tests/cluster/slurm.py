@@ -6,8 +6,9 @@
 
     python tests/cluster/slurm.py 4          # a shell in which sinfo, sbatch, srun ... find such a cluster
 
-One process holds all of it, as the first of a process namespace: when it goes, however, the kernel ends every daemon and every
-job. Each node is a namespace below, with a hostname, a /dev/shm, and a scratch directory (``cluster.scratch``) of its own.
+One process holds all of it, as the first of a process namespace. It ends with whoever asked for the cluster, however that ends,
+and takes every daemon, every job and the cluster's directory with it. Each node is a namespace below, with a hostname, a
+/dev/shm, and a scratch directory (``cluster.scratch``) of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CPUS, MEMORY = 4, 4000                  # that each node claims; memory in MB
 STARTED, REACTED = 60.0, 20.0           # how long the cluster may take to come up, a command to be answered [s]
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL")
 
-# The first process of all: the kernel ends the others when it ends, which is when its input does.
+# The first process of all: it ends when its input does, and the kernel ends whatever is below.
 _HEAD = """\
 set -e
 hostname head
@@ -47,6 +48,9 @@ for node in {nodes}; do
     unshare --mount --uts --ipc --pid --fork --kill-child=KILL --mount-proc bash -e {dir}/node.sh $node &
 done
 read -r line || true
+kill -KILL -1       # all but this one, in this namespace
+wait
+rm -rf {dir}
 """
 # The first process of a node. It stays when slurmd ends, to collect what jobs leave.
 _NODE = """\
@@ -184,7 +188,7 @@ def slurm(num_nodes: int = 4) -> Iterator[Cluster]:
     finally:
         head.stdin.close()
         head.wait(REACTED)
-        shutil.rmtree(directory)
+        shutil.rmtree(directory, ignore_errors=True)        # what is left if it did not come up
 
 
 def check_parts() -> None:

@@ -242,8 +242,7 @@ def test_a_cluster_goes_with_the_process_that_asked_for_it(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=60)
     directory = Path(done.stdout.strip())
     assert done.returncode == -9 and directory.name.startswith("slurm.")
-    slurm.until(lambda: not processes(directory), "the daemons to end", 20)
-    shutil.rmtree(directory)
+    slurm.until(lambda: not processes(directory) and not directory.exists(), "daemons and directory to go", 20)
 
 
 def test_a_missing_slurm_is_an_error_that_names_the_packages(monkeypatch):
