@@ -9,19 +9,22 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import mpiflow
-from mpiflow.cli import check, export, import_, plan, run, schema
+from mpiflow.cli import check, export, import_, plan, run, schema, slurm
 from mpiflow.errors import LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
 
-VERBS = {"run": run, "plan": plan, "check": check, "schema": schema, "import": import_, "export": export}
+VERBS = {"run": run, "plan": plan, "check": check, "schema": schema, "import": import_, "export": export,
+         "slurm": slurm}
 _EPILOG = """\
 examples:
   mpirun -n 8 python -m mpiflow workflow.yaml                  run a workflow on 8 ranks
   mpirun -n 8 python -m mpiflow workflow.yaml --set n=1000     with another value of a parameter
   python -m mpiflow plan workflow.yaml -n 64                   what would run where, without MPI
   python -m mpiflow check workflow.yaml                        look for mistakes, without MPI
+  python -m mpiflow slurm workflow.yaml --nodes 4 --ntasks-per-node 8 --time 1:00:00 -o job.sh
+                                                               a jobscript for it
   python -m mpiflow schema > mpiflow.schema.json               the JSON Schema of workflows, for editors
   python -m mpiflow import wfformat FILE.json -o workflow.yaml replay a workflow that was recorded elsewhere
   python -m mpiflow export wfformat RECORD.json -o out.json    a run in WfFormat 1.5
