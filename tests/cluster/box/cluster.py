@@ -90,6 +90,11 @@ class Box:
 
     # Hosts
 
+    @property
+    def up_hosts(self) -> tuple[str, ...]:
+        """The hosts that have not been killed."""
+        return tuple(host for host in self.hosts if host in self._first)
+
     def boot(self, host: str) -> None:
         """Start a host that is down; /tmp is empty then, scratch is as it was.
 
@@ -211,7 +216,7 @@ class Box:
 
     def end_jobs(self) -> None:
         """Kill and start again every host that is up: no launcher can be trusted with hosts that it cannot reach."""
-        for host in list(self._first):
+        for host in self.up_hosts:
             self.kill(host)
             self.boot(host)
 
