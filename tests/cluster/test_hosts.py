@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -28,7 +27,7 @@ FAST, SLOW = 200_000_000, 40_000_000        # bits/s
 HEADERS, CHATTER = 1.06, 1_000_000          # factor and bytes that the wire may carry beyond what was announced
 MEASURING = 3 * (8 << 20)                   # bytes each way between the first two hosts: how mpiflow measures a link
 PROMPTLY = 15                               # seconds in which a job that cannot go on must have ended
-LIMIT = 30                                  # seconds after which a job is ended from outside
+LIMIT = 15                                  # seconds after which a job is ended from outside
 SCENARIO = EXAMPLES / "scenarios" / "2-linear-two.yaml"
 GROUPS = 2_000_000
 
@@ -232,7 +231,6 @@ results: {s0: s0.npy}
 """
 ASLEEP_OPS = """
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from mpiflow import operation
 
@@ -273,11 +271,10 @@ def test_a_job_ends_by_itself_when_a_host_dies(box, victim):
 def test_a_job_of_which_a_host_is_cut_off_does_not_succeed_and_leaves_nothing(box):
     """By itself it ends only where something watches the ranks; else the limit that every job should have ends it."""
     command = [sys.executable, "-m", "mpiflow", write(box, ASLEEP, ASLEEP_OPS)]
-    with ThreadPoolExecutor(1) as other:
-        run = other.submit(box.run, RANKS, command, timeout=LIMIT)
+    with box.starting(RANKS, command) as job:
         wait_until_all_rest(box)
         box.cut("h4")
-        assert run.result().status != 0
+        assert box.finish(job, timeout=LIMIT).status != 0
     assert left_over(box) == {}
     assert not (box.shared / "s0.npy").exists()
 
@@ -301,7 +298,7 @@ def test_a_box_leaves_nothing_behind():
     before = traces()
     with Box(2) as box:
         box.up()                            # again: harmless
-        box.execute("h1", ["sh", "-c", "sleep 100 >/dev/null 2>&1 & sleep 100 >/dev/null 2>&1 &"])
+        box.execute("h1", ["sh", "-c", "for i in 1 2; do setsid sleep 100 >/dev/null 2>&1 & done"])
         running = box.processes("h1")
         state = box.shared.parent
         assert len(running) == 2 and traces() != before

@@ -25,6 +25,8 @@ _serial = itertools.count()
 class Box:
     """Hosts h1, h2, ... on one machine; a context manager.
 
+    To be used in one thread: what it starts ends with the thread that started it.
+
     Args:
         num_hosts: How many; 1 to 64.
         rate: Limit of each link in each direction [bits/s]; 0 for none.
@@ -205,14 +207,22 @@ class Box:
         Returns:
             How it ended; ``status`` is None if it was given up.
         """
-        with self.starting(num_per_host, command, hosts, launcher, environment) as process:
-            try:
-                out, err = process.communicate(timeout=timeout)
-                return Ended(process.returncode, out, err)
-            except subprocess.TimeoutExpired:
-                self.end_jobs()
-                kill_group(process)
-                return Ended(None, *process.communicate())
+        with self.starting(num_per_host, command, hosts, launcher, environment) as job:
+            return self.finish(job, timeout)
+
+    def finish(self, job: subprocess.Popen, timeout: float) -> Ended:
+        """Wait for a job that ``starting`` has started; after ``timeout`` [s] end it from outside, on all hosts.
+
+        Returns:
+            How it ended; ``status`` is None if it was given up.
+        """
+        try:
+            out, err = job.communicate(timeout=timeout)
+            return Ended(job.returncode, out, err)
+        except subprocess.TimeoutExpired:
+            self.end_jobs()
+            kill_group(job)
+            return Ended(None, *job.communicate())
 
     def end_jobs(self) -> None:
         """Kill and start again every host that is up: no launcher can be trusted with hosts that it cannot reach."""
