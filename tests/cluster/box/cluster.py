@@ -155,15 +155,18 @@ class Box:
 
     # Commands
 
-    def inside(self, host: str, command: Sequence[object]) -> list[object]:
-        """Give the command that runs ``command`` on a host, in the shared directory.
+    @contextlib.contextmanager
+    def starting_on(self, host: str, command: Sequence[object]) -> Iterator[subprocess.Popen]:
+        """Start a command on a host, in the shared directory; what is left of it at the end is killed.
 
         Raises:
             BoxError: The host is down.
         """
         if host not in self._first:
             raise BoxError(f"host {host} is down")
-        return ["nsenter", "--target", self._first[host][1], *_NAMESPACES, f"--wd={self.shared}", "env", "TMPDIR=/tmp", *command]
+        inside = ["nsenter", "--target", self._first[host][1], *_NAMESPACES, f"--wd={self.shared}"]
+        with started([*inside, *command], env={"TMPDIR": "/tmp"}) as process:
+            yield process
 
     def execute(self, host: str, command: Sequence[object], timeout: float = 60) -> Ended:
         """Run a command on a host, in the shared directory, to its end.
@@ -172,7 +175,7 @@ class Box:
             BoxError: The host is down.
             subprocess.TimeoutExpired: It took longer than ``timeout`` [s].
         """
-        with started(self.inside(host, command)) as process:
+        with self.starting_on(host, command) as process:
             out, err = process.communicate(timeout=timeout)
             return Ended(process.returncode, out, err)
 
