@@ -116,8 +116,8 @@ def rows(setting: Setting, item: Mapping[str, Any], rate: int) -> Iterator[list[
     """Give a row of the table for each approach; ``rate`` [Mbit/s] is that of a link."""
     for name, found in item.items():
         busy = 100 * 8 * found["busiest_nbytes"] / (rate * 1e6 * found["seconds"]["best"])
-        yield [setting.workflow, setting.hosts, setting.megabytes, name, found["seconds"]["median"], found["ratio"]["median"],
-               found["nbytes"] / 1e6, found["busiest_nbytes"] / 1e6, found["busiest"], round(busy), found["messages"], found["frames"]]
+        yield [*setting, name, found["seconds"]["median"], found["ratio"]["median"], found["nbytes"] / 1e6,
+               found["busiest_nbytes"] / 1e6, found["busiest"], round(busy), found["messages"], found["frames"]]
 
 
 # Runs
