@@ -6,12 +6,14 @@ import importlib.util
 import json
 import sys
 
+import numpy as np
 import pytest
 from launching import ROOT, launch
 
 BENCHMARKS = ROOT / "benchmarks"
 sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "sides")]
 
+import chains  # noqa: E402
 import grid  # noqa: E402
 import measuring  # noqa: E402
 import recorded  # noqa: E402
@@ -57,6 +59,7 @@ def benchmark(folder, name, *arguments):
     ("learning", "no learning / learning", 2),
     ("planning", "us / edge", 4),
     ("saving", "each [us]", 8),
+    ("approaches", "MB on the busiest link", 12),
 ])
 def test_a_benchmark_prints_a_table_and_writes_its_figures(tmp_path, name, column, num_rows):
     arguments = [diamond(tmp_path)] if name == "recorded" else []
@@ -100,6 +103,22 @@ def test_the_grid_by_hand_gets_every_block_to_where_it_is_needed(pattern, width,
 @pytest.mark.parametrize("way", ["loop", "messages"])
 def test_the_tasks_by_hand_come_to_an_end_for_any_number(way):
     assert measuring.side("noop_raw.py", way, 7, num_ranks=3, timeout=60)["seconds"] > 0
+
+
+@pytest.mark.parametrize("workflow", chains.WORKFLOWS)
+def test_a_chain_has_each_task_behind_those_that_it_needs(workflow):
+    known = {"D1", "D2", "D3"}
+    for task in chains.chain(workflow, 3, 2000):
+        assert known.issuperset(task.needs)
+        known.add(task.name)
+    assert "answer" in known
+
+
+def test_the_chains_compute_what_the_scenarios_do():
+    one, two, three = (chains.dataset(number, 2000).reshape(1000, 2) for number in (1, 2, 3))
+    assert np.array_equal(chains.answer("linear", 2, 2000), ((one >= 0.5) * 1 + (two >= 0.5)).sum(axis=1))
+    assert np.allclose(chains.answer("nonlinear", 3, 2000), np.median(one + two + three, axis=1))
+    assert np.allclose(chains.answer("mixed", 3, 2000), (one + two / 2 + three / 2).sum(axis=1))
 
 
 # Figures
