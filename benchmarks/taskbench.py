@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -26,15 +27,21 @@ from grid import PATTERNS, needed
 HALF = 0.5
 LARGEST = 1 << 24       # iterations, about a second
 CALIBRATION = 1_000_000
+STEADY = 1.1            # the speed of the machine counts as the same within this factor
+TRIES = 6
 
 
 @dataclass(frozen=True)
 class Point:
-    """One task length: granularity (wall time x ranks / tasks) and efficiency (kernel time / granularity), of best and median."""
+    """One task length: granularity (wall time x ranks / tasks) and efficiency (kernel time / granularity), of best and median.
+
+    ``kernels`` are the times of one iteration around each of the samples [s].
+    """
 
     seconds: dict[str, Any]
     granularity: dict[str, float]
     efficiency: dict[str, float]
+    kernels: list[float]
 
 
 @dataclass
@@ -76,11 +83,14 @@ class Sweep:
             return shortest // 2 or None
         return None
 
-    def add(self, iterations: int, samples: list[float], kernel: dict[str, Any]) -> None:
-        """Keep what was measured; ``kernel`` is the time of one iteration [s] at the peak."""
-        granularity = self.granularity(samples)
-        efficiency = {which: iterations * kernel[which] / granularity[which] for which in ("best", "median")}
-        self.points[iterations] = Point(summary(samples), granularity, efficiency)
+    def add(self, iterations: int, samples: list[tuple[float, float]]) -> None:
+        """Keep what was measured: pairs of the seconds of a grid and those of one iteration at the peak, around it."""
+        granularity = self.granularity([seconds for seconds, _ in samples])
+        shares = [iterations * kernel / one for (_, kernel), one in zip(samples, granularity["all"], strict=True)]
+        best = shares.index(max(shares))
+        self.points[iterations] = Point(
+            summary([seconds for seconds, _ in samples]), granularity | {"best": granularity["all"][best]},
+            {"best": shares[best], "median": statistics.median(shares)}, [kernel for _, kernel in samples])
 
     def metg(self, which: str) -> float | None:
         """Give METG(50 %) [s], between the two neighbours of the first crossing; None if there is none."""
@@ -134,19 +144,34 @@ def run_sweeps(chosen, sweeps: list[Sweep]) -> list[float]:
     for sweep in sweeps:
         sweep.empty = sweep.granularity([sweep.measure(0) for _ in range(chosen.repeats)])
     while pending := [(sweep, length) for sweep in sweeps if (length := sweep.following()) is not None]:
-        samples: dict[int, list[float]] = defaultdict(list)
-        during = []
+        samples: dict[int, list[tuple[float, float]]] = defaultdict(list)
         for _ in range(chosen.repeats):
-            during.append(side("grid_rate.py", CALIBRATION, num_ranks=chosen.ranks, timeout=chosen.timeout)["seconds"])
             for number, (sweep, length) in enumerate(pending):
                 progress(f"{sweep.pattern}: {sweep.system}: {length} iterations")
-                samples[number].append(sweep.measure(length))
+                samples[number].append(sample(chosen, sweep, length))
         for number, (sweep, length) in enumerate(pending):
-            sweep.add(length, samples[number], summary(during))
-        rates += during
+            sweep.add(length, samples[number])
+            rates += sweep.points[length].kernels
         if chosen.quick:
             break
     return rates
+
+
+def sample(chosen, sweep: Sweep, length: int) -> tuple[float, float]:
+    """Measure one grid, and one iteration of the kernel before and after it; again while these two differ.
+
+    The speed of a core changes by as much as two within seconds, when others use the same hardware: a grid counts if the speed
+    was the same on both sides of it.
+    """
+    def kernel() -> float:
+        return side("grid_rate.py", CALIBRATION, num_ranks=chosen.ranks, timeout=chosen.timeout)["seconds"]
+
+    after = kernel()
+    for _ in range(TRIES):
+        before, seconds, after = after, sweep.measure(length), kernel()
+        if max(before, after) <= STEADY * min(before, after):
+            break
+    return seconds, (before + after) / 2
 
 
 def ours(chosen, folder: Path, pattern: str, iterations: int, moved) -> float:

@@ -43,21 +43,24 @@ class Keeper:
         self.writer = Writer(store, run, rank)
         self._workflow, self._registry = workflow, registry
         self._store, self._rank, self._host = store, rank, host
-        self._spent = 0.0
-        self._saved: set[str] = set()
 
-    def offer(self, task: Task, value: Value, seconds: float) -> None:
-        """Save what ``task`` has made in ``seconds``, if that is worth it."""
-        self._spent += seconds
+    def offer(self, task: Task, value: Value, seconds: float, unsaved: float) -> bool:
+        """Save what ``task`` has made, if that is worth it.
+
+        Args:
+            task: What was done.
+            value: Its block.
+            seconds: How long it ran [s].
+            unsaved: How long this rank has computed since it saved a block [s].
+
+        Returns:
+            Whether it is saved.
+        """
         size = nbytes(value)
-        if self._spent < LEAST + size / RATE and task.kind is not Kind.WRITE:
-            return
-        if task.kind in _MADE and task.id not in self._saved and (size <= INLINE or self._has_room(size)):
-            code = self._registry[task.operation].code if task.operation else ""
-            made = Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code)
-            if self.writer.save(made, value):
-                self._saved.add(task.id)
-                self._spent = 0.0
+        if task.kind not in _MADE or unsaved < LEAST + size / RATE or (size > INLINE and not self._has_room(size)):
+            return False
+        code = self._registry[task.operation].code if task.operation else ""
+        return self.writer.save(Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code), value)
 
     def _has_room(self, size: int) -> bool:
         """Whether the file system has room enough that nobody else is left without."""

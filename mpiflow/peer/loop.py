@@ -28,6 +28,7 @@ from mpiflow.errors import OperationError
 from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
+from mpiflow.peer.keeping import LEAST
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.transfers import Transfers
 
@@ -63,7 +64,7 @@ class Loop:
     """One rank's run, from the first action to the agreed end."""
 
     def __init__(self, state: PeerState, epochs: Epochs, transfers: Transfers, executor: Executor,
-                 named: frozenset[int], leave: Callable[[], None], keep: Callable[[int, Value, float], None] | None = None,
+                 named: frozenset[int], leave: Callable[[], None], keep: Callable[[int, Value, float, float], bool] | None = None,
                  grace: float = GRACE, revoke: Callable[[], None] | None = None) -> None:
         """Prepare; ``run`` starts.
 
@@ -74,7 +75,8 @@ class Loop:
             executor: Runs tasks.
             named: Tasks whose results other ranks want described.
             leave: Ends the process, when the run is over but user code does not come back.
-            keep: Told of each block made here, with the time that it took [s]; may save it.
+            keep: Offered a block made here, with the time that it took and that for which nothing was saved [s]; says
+                whether it saves it.
             grace: How long running tasks may go on when somebody wants the run to stop [s].
             revoke: Lets other ranks know that one has died; None if none outlives another.
         """
@@ -85,6 +87,8 @@ class Loop:
         self._named = named
         self._leave = leave
         self._keep = keep
+        self._unsaved = 0.0                     # seconds of computing since the last block that was saved
+        self._worth = LEAST if keep else math.inf
         self._grace = grace
         self._revoke = revoke
         self._stop: int | None = None           # the signal that asks this rank to stop
@@ -271,8 +275,9 @@ class Loop:
             seconds = time.perf_counter() - start
             self._back()
             self.values[task] = value
-            if self._keep:
-                self._keep(task, value, seconds)
+            self._unsaved += seconds
+            if self._unsaved >= self._worth and self._keep(task, value, seconds, self._unsaved):
+                self._unsaved = 0.0
             form = _form(value) if task in self._named else ()
             self._state.finished(task, start - self._began, seconds, nbytes(value), form)
         return time.perf_counter()

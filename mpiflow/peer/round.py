@@ -167,8 +167,8 @@ class Round:
         self._report(done)
         return done
 
-    def _keep(self, task: int, value: Value, seconds: float) -> None:
-        self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds)
+    def _keep(self, task: int, value: Value, seconds: float, unsaved: float) -> bool:
+        return self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds, unsaved)
 
     def _leave_behind(self) -> None:
         """End the process from the second thread: user code in the main one does not come back."""
