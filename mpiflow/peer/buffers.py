@@ -11,7 +11,8 @@ import sys
 
 import numpy as np
 
-LEAST = 32 << 20        # bytes: smaller memory is used again by the C library anyway
+LEAST = 512 << 10       # bytes: for smaller memory the pages do not matter
+MOST = 64               # pieces of memory that are looked after; more would take longer to look through than they spare
 WASTE = 1.25            # a block gets memory that is at most so many times too large
 KEEP = 0.25             # seconds that memory is kept without use
 _UNUSED = 3             # references to memory that no array uses: its entry, a name here and getrefcount's own
@@ -38,7 +39,8 @@ class Buffers:
                 break
         else:
             memory = np.empty(nbytes, np.uint8)
-            self._entries.append([memory, 0.0])
+            if len(self._entries) < MOST:
+                self._entries.append([memory, 0.0])
         return memory[:nbytes].view(dtype).reshape(shape)
 
     def trim(self, now: float) -> None:
