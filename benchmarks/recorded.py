@@ -1,12 +1,14 @@
 """Recorded workflows (WfFormat) against what no schedule can beat: ``python benchmarks/recorded.py FILE_OR_DIRECTORY ...``.
 
-Each is scaled in time, so that its work takes a few seconds, and in size, run, and compared with the larger of its
-critical path and its work divided by the ranks. Bytes moved are compared with a placement of the same tasks in turn.
+Each is scaled in time, so that its work takes a few seconds, and in size, run, and compared with two bounds: the larger of its
+critical path and its work divided by the ranks, which no schedule can beat; and a list schedule of the same tasks without
+any costs of moving or running them. Bytes moved are compared with a placement of the same tasks in turn.
 """
 
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
 import sys
 import tempfile
@@ -29,8 +31,8 @@ def main() -> None:
         chosen.work, chosen.nbytes, chosen.repeats = 0.2, 1e5, 1
     rows: list[list[object]] = []
     figures = [measure(chosen, file, rows) for file in listed(chosen.files)]
-    header = ["workflow", "tasks", "critical path [s]", "work / ranks [s]", "run / bound", "moved [bytes]", "round-robin [bytes]",
-              "moved / round-robin"]
+    header = ["workflow", "tasks", "critical path [s]", "work / ranks [s]", "run / bound", "run / list schedule", "moved [bytes]",
+              "round-robin [bytes]", "moved / round-robin"]
     finish(chosen, header, rows, figures)
 
 
@@ -55,13 +57,15 @@ def measure(chosen: argparse.Namespace, file: Path, rows: list[list[object]]) ->
         records = in_turn(run, chosen.repeats)["run"]
     path, share = critical_path(graph) * time_scale, work * time_scale / chosen.ranks
     seconds = summary([record["seconds"] for record in records])
-    over = {which: seconds[which] / max(path, share) for which in ("best", "median")}
+    listed = list_schedule(graph, chosen.ranks) * time_scale
+    over, over_list = ({which: seconds[which] / bound for which in ("best", "median")} for bound in (max(path, share), listed))
     moved = [sum(link[3] for link in record["moved"]) for record in records]
     in_turn_bytes = round_robin(records[0]["tasks"], chosen.ranks)
-    rows.append([file.stem, len(graph), path, share, both(over), max(moved), in_turn_bytes,
+    rows.append([file.stem, len(graph), path, share, both(over), both(over_list), max(moved), in_turn_bytes,
                  max(moved) / in_turn_bytes if in_turn_bytes else None])
     return {"file": file.name, "tasks": len(graph), "time_scale": time_scale, "size_scale": size_scale, "critical_path": path,
-            "work_per_rank": share, "seconds": seconds, "over_bound": over, "moved": moved, "round_robin": in_turn_bytes}
+            "work_per_rank": share, "list_schedule": listed, "seconds": seconds, "over_bound": over,
+            "over_list_schedule": over_list, "moved": moved, "round_robin": in_turn_bytes}
 
 
 def read(file: Path) -> tuple[nx.DiGraph, int]:
@@ -81,6 +85,31 @@ def critical_path(graph: nx.DiGraph) -> float:
     for task in nx.topological_sort(graph):
         ends[task] = graph.nodes[task]["seconds"] + max((ends[parent] for parent in graph.predecessors(task)), default=0.0)
     return max(ends.values(), default=0.0)
+
+
+def list_schedule(graph: nx.DiGraph, num_ranks: int) -> float:
+    """Give the makespan of a list schedule, in order of the longest way to the end, where moving data costs nothing [s].
+
+    Source: Adam, Chandy, Dickson 1974, "A comparison of list schedules for parallel processing systems" (HLFET).
+    """
+    level: dict[str, float] = {}
+    for task in reversed(list(nx.topological_sort(graph))):
+        level[task] = graph.nodes[task]["seconds"] + max((level[after] for after in graph.successors(task)), default=0.0)
+    waits = dict(graph.in_degree())
+    ready = [(-level[task], task) for task, num in waits.items() if not num]
+    heapq.heapify(ready)
+    running: list[tuple[float, str]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < num_ranks:
+            task = heapq.heappop(ready)[1]
+            heapq.heappush(running, (now + graph.nodes[task]["seconds"], task))
+        now, task = heapq.heappop(running)
+        for after in graph.successors(task):
+            waits[after] -= 1
+            if not waits[after]:
+                heapq.heappush(ready, (-level[after], after))
+    return now
 
 
 def round_robin(tasks: list[dict[str, Any]], num_ranks: int) -> int:
