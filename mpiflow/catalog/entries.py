@@ -146,6 +146,7 @@ class Holding(Struct, frozen=True, array_like=True):
         lost: Tasks whose blocks were saved, but are not there any more.
         changed: Steps that ran before otherwise, and what is different now.
         damages: What is wrong with its store, for people.
+        damaged: Tasks whose saved blocks turned out to be damaged.
     """
 
     rank: int
@@ -153,6 +154,7 @@ class Holding(Struct, frozen=True, array_like=True):
     lost: tuple[int, ...] = ()
     changed: tuple[tuple[str, str], ...] = ()
     damages: tuple[str, ...] = ()
+    damaged: tuple[int, ...] = ()
 
 
 class Hello(Struct, frozen=True, array_like=True):

@@ -47,6 +47,7 @@ def execute(chosen: argparse.Namespace) -> int:
     given = overrides(chosen)
     comm = join_world()
     from mpiflow.peer import run as peer  # needs MPI, so only now
+    from mpiflow.peer.survive import survivable
 
     record = chosen.record and chosen.record.absolute()     # operations may change the working directory
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.store.absolute(), chosen.replan,
@@ -59,5 +60,6 @@ def execute(chosen: argparse.Namespace) -> int:
         return error.status
     except BaseException as error:            # the other ranks would wait for this one for ever
         leaving.abort(error)
-    comm.Free()
+    if not survivable(comm):        # else there may be dead ranks in it, and it ends with the process
+        comm.Free()
     return outcome.status

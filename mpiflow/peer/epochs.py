@@ -7,6 +7,8 @@ import time
 import numpy as np
 from mpi4py import MPI
 
+from mpiflow.peer.survive import survivable
+
 SLOT = 1024         # bytes that every rank sends in any case; what does not fit follows in a second collective
 _HEADER = 8
 
@@ -24,6 +26,7 @@ class Epochs:
         self._rest: np.ndarray | None = None
         self._overflow: bytes = b""
         self._request: MPI.Request | None = None
+        self._status = MPI.Status() if survivable(comm) else None
 
     def post(self, data: bytes) -> None:
         """Start an exchange of which ``data`` is this rank's part."""
@@ -37,8 +40,10 @@ class Epochs:
 
     def poll(self) -> list[bytes] | None:
         """Give all contributions, in order of rank, when the exchange is complete; None before or when there is none."""
-        if self._request is None or not self._request.Test():
+        if self._request is None or not self._request.Test(self._status):
             return None
+        if self._status is not None and (error := self._status.Get_error()) != MPI.SUCCESS:
+            raise MPI.Exception(error)
         lengths = [int.from_bytes(slot[:_HEADER].tobytes(), "little") for slot in self._slots]
         extra = [max(length - (SLOT - _HEADER), 0) for length in lengths]
         if self._rest is None and any(extra):

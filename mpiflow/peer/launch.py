@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,7 @@ from mpiflow.errors import LaunchError
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+PATIENCE = 300.0        # seconds that the others may take to be there
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 _RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
 
@@ -56,6 +60,14 @@ def check_launch(size: int | None, library: str, environment: Mapping[str, str])
                       f"through {library}: {remedy}")
 
 
+def _give_up(joined: threading.Event) -> None:
+    """End this process if the others do not come: a launcher that lets ranks survive others lets them wait for ever."""
+    if not joined.wait(PATIENCE):
+        print(f"mpiflow: error: rank {launched_rank(os.environ)} has waited {PATIENCE:.0f} s for MPI to start: some rank has died, "
+              "or was not started", file=sys.__stderr__, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def join_world() -> MPI.Comm:
     """Initialise MPI and give a communicator of all ranks.
 
@@ -73,6 +85,9 @@ def join_world() -> MPI.Comm:
     library = f"{name} {version}".strip()
     check_launch(None, library, os.environ)
     if not MPI.Is_initialized():
+        joined = threading.Event()
+        threading.Thread(target=_give_up, args=(joined,), name="mpiflow-launch", daemon=True).start()
         MPI.Init_thread(MPI.THREAD_MULTIPLE)
+        joined.set()
     check_launch(MPI.COMM_WORLD.size, library, os.environ)
     return MPI.COMM_WORLD.Dup()

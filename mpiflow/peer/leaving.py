@@ -12,6 +12,7 @@ import traceback
 from typing import NoReturn
 
 from mpiflow.errors import InternalError, MpiflowError
+from mpiflow.peer.stopping import ignore_all
 
 _watch: dict[str, object] = {}      # what ``watch_exit`` set up; C calls it at the very end, so it must live until then
 
@@ -22,6 +23,7 @@ def leave(status: int) -> NoReturn:
     It ends by C's ``exit``, since MPICH takes leave of its launcher there: the launcher would kill the other ranks of a
     process that ended by ``os._exit``.
     """
+    ignore_all()
     with contextlib.suppress(Exception):
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

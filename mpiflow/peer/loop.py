@@ -8,7 +8,6 @@ that does not help.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import math
 import os
@@ -21,22 +20,22 @@ from functools import lru_cache
 
 import msgspec
 import numpy as np
-from mpi4py import MPI
 
 from mpiflow.catalog.entries import Delta, Form, decode_delta, encode
-from mpiflow.errors import OperationError
+from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
 from mpiflow.peer.keeping import LEAST
 from mpiflow.peer.state import PeerState
+from mpiflow.peer.stopping import Stops
 from mpiflow.peer.transfers import Transfers
 
 BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
 PATIENCE = 8.0          # seconds that other ranks have to hear of a failure
 GRACE = 2.0             # seconds that an interrupted operation has to come back
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)      # ask for a stop before the end, from batch systems and people
+REPRIEVE = 1.0          # seconds that an operation may go on in any case when a rank has died
 _ALONE = 5e-5           # seconds: an idle rank looks again at once for so long,
 _LOOKS = 16             # so many times before it looks at anything else,
 _SPIN = 5e-4            # and for so long in all, leaving its core to others who want it
@@ -64,8 +63,9 @@ class Loop:
     """One rank's run, from the first action to the agreed end."""
 
     def __init__(self, state: PeerState, epochs: Epochs, transfers: Transfers, executor: Executor,
-                 named: frozenset[int], leave: Callable[[], None], keep: Callable[[int, Value, float, float], bool] | None = None,
-                 grace: float = GRACE, revoke: Callable[[], None] | None = None) -> None:
+                 named: frozenset[int], leave: Callable[[], None], stops: Stops,
+                 keep: Callable[[int, Value, float, float], bool] | None = None, grace: float = GRACE,
+                 struck: Callable[[BaseException], bool] = lambda error: False) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -75,10 +75,11 @@ class Loop:
             executor: Runs tasks.
             named: Tasks whose results other ranks want described.
             leave: Ends the process, when the run is over but user code does not come back.
+            stops: Signals that ask for a stop.
             keep: Offered a block made here, with the time that it took and that for which nothing was saved [s]; says
                 whether it saves it.
             grace: How long running tasks may go on when somebody wants the run to stop [s].
-            revoke: Lets other ranks know that one has died; None if none outlives another.
+            struck: Whether an error comes of the death of a rank that others survive; then it has told them.
         """
         self._state = state
         self._epochs = epochs
@@ -90,8 +91,7 @@ class Loop:
         self._unsaved = 0.0                     # seconds of computing since the last block that was saved
         self._worth = LEAST if keep else math.inf
         self._grace = grace
-        self._revoke = revoke
-        self._stop: int | None = None           # the signal that asks this rank to stop
+        self._stops, self._struck = stops, struck
         self._stop_until = math.inf             # running tasks may go on until then
         self.values: dict[int, Value] = {}
         self._lock = threading.Lock()
@@ -118,10 +118,7 @@ class Loop:
             InternalError: Ranks disagree, or something else that cannot happen.
         """
         self._began = time.perf_counter()
-        old = {number: signal.signal(number, handler)
-               for number, handler in ((_SIGNAL, self._on_signal), *((number, self._on_stop) for number in STOP_SIGNALS))}
-        self._waken, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        old_waking = signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+        old = signal.signal(_SIGNAL, self._on_signal)
         helper = threading.Thread(target=self._help, name="mpiflow-progress", daemon=True)
         interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
         sys.setswitchinterval(_SWITCH)
@@ -137,11 +134,7 @@ class Loop:
             self._closed.set()
             self._wake.set()
             helper.join()
-            signal.set_wakeup_fd(old_waking)
-            for number, handler in old.items():
-                signal.signal(number, handler)
-            os.close(waking)
-            os.close(self._waken)
+            signal.signal(_SIGNAL, old)
             sys.setswitchinterval(interval)
             gc.set_threshold(*thresholds)
             gc.unfreeze()
@@ -199,7 +192,7 @@ class Loop:
             state.epoch_done([decode_delta(part) for part in parts])
         elif now >= self._epoch_over + (BUSY_PERIOD if waited < IDLE_PERIOD else IDLE_PERIOD):
             state.epoch_due()
-        if self._stop or state.stopped_by:
+        if self._stops.asked or state.stopped_by:
             self._obey_stop(now)
         if self._failed and now - self._failed[0] > PATIENCE:
             raise OperationError(f"{self._failed[1]}\nand some rank did not hear of it for {PATIENCE} s: an operation there "
@@ -307,17 +300,7 @@ class Loop:
         if self._in_user_code:
             raise _Interrupted
 
-    def _on_stop(self, number: int, frame: object) -> None:
-        self._stop = number
-
     # The second thread
-
-    def _hear_signals(self) -> None:
-        """Notice signals while the main thread is in C code, which Python's own handlers have to wait for."""
-        with contextlib.suppress(BlockingIOError):
-            for number in os.read(self._waken, 64):
-                if number in STOP_SIGNALS:
-                    self._stop = number
 
     def _help(self) -> None:
         """Turn the loop while the main thread is in a task."""
@@ -331,7 +314,7 @@ class Loop:
                     continue
                 rest = _TICK / 2
                 moved = False
-                self._hear_signals()
+                self._stops.hear()
                 for _ in range(_BURST if self._transfers.busy else 1):
                     with self._lock:
                         moved = (self._since is not None and self._turn()) or moved
@@ -340,12 +323,25 @@ class Loop:
                     if ended and self._abandoned:
                         self._leave()
                 self._closed.wait(_TICK / 10 if moved or self._transfers.busy else _TICK)
-        except MPI.Exception as error:
-            if self._revoke is None:
-                self._give_in(error)
-            self._revoke()                      # the main thread sees for itself, when it comes back from its task
         except BaseException as error:          # the main thread may never look, so this one ends the run
-            self._give_in(error)
+            if not self._struck(error):
+                self._give_in(error)
+            self._call_back(error)
+
+    def _call_back(self, error: BaseException) -> None:
+        """A rank has died and the others meet: what runs here may go on for as long as it has, and no longer."""
+        def raise_it(waited: float = 0.0, looks: int = 1) -> bool:
+            raise error
+
+        self._turn = raise_it                   # what the main thread does next, when it is back
+        since = self._since
+        if since is None or self._closed.wait(max(REPRIEVE, time.perf_counter() - since)):
+            return
+        with self._lock:
+            if self._since is not None:
+                self.interrupt(self._state.running)
+        if not self._closed.wait(GRACE):
+            self._give_in(MachineError("a rank has died, and an operation here keeps this one from meeting the others"))
 
     def _give_in(self, error: BaseException) -> None:
         """End the run: this rank cannot go on."""

@@ -75,6 +75,7 @@ class Outcome:
         stopped_by: Ranks that were asked to stop before the end.
         warnings: What else the user should know.
         rank: This rank, at the end.
+        starts: When tasks began to run, at first and again after each death or damage, as times of day [s].
     """
 
     workflow: Workflow
@@ -92,6 +93,7 @@ class Outcome:
     stopped_by: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
     rank: int = 0
+    starts: tuple[float, ...] = ()
 
     @property
     def learned(self) -> tuple[Seen, ...]:

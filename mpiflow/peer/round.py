@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from mpi4py import MPI
 
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Holding, Seen, decode_holding, encode
-from mpiflow.errors import ranges
+from mpiflow.errors import MachineError, ranges
 from mpiflow.operations.values import Value, nbytes
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.execute import Executor
@@ -27,7 +28,8 @@ from mpiflow.peer.loop import Loop
 from mpiflow.peer.outcome import Outcome, Request
 from mpiflow.peer.reading import Local
 from mpiflow.peer.state import PeerState
-from mpiflow.peer.survive import survivable
+from mpiflow.peer.stopping import Stops
+from mpiflow.peer.survive import settle, struck
 from mpiflow.peer.transfers import Transfers
 from mpiflow.planning.history import expectations
 from mpiflow.planning.machine import Machine
@@ -50,6 +52,7 @@ class Setting:
         history: What earlier runs have shown.
         began: When this run did, by ``time.perf_counter`` [s].
         keeper: Saves blocks; None if none are to be saved.
+        stops: Signals that ask for a stop.
         warnings: What the user should know of what happened so far.
         again: Whether this is not the first round, so that blocks of the rounds before count.
     """
@@ -63,26 +66,39 @@ class Setting:
     history: tuple[Seen, ...]
     began: float
     keeper: Keeper | None
+    stops: Stops
     warnings: tuple[str, ...] = ()
     again: bool = False
 
 
 @dataclass
-class Lost:
-    """What rounds leave behind: ids of blocks that turned out to be damaged, and blocks that are in memory, by id."""
+class Left:
+    """What rounds leave behind.
+
+    Attributes:
+        damaged: Ids of saved blocks that turned out to be damaged.
+        held: Blocks that are in memory, by id.
+        starts: When each round began to run tasks, as a time of day [s].
+        over: The last round, if it came to its end here.
+        links: What messages may still be under way for: MPI must find the memory that it was given.
+    """
 
     damaged: set[str] = field(default_factory=set)
     held: dict[str, Value] = field(default_factory=dict)
+    starts: list[float] = field(default_factory=list)
+    over: Round | None = None
+    links: list[tuple[Epochs, Transfers]] = field(default_factory=list)
 
 
-def run_rounds(setting: Setting, left: Lost, conclude: Callable[[Outcome], None]) -> Outcome:
+def run_rounds(setting: Setting, left: Left, conclude: Callable[[Outcome], None]) -> Outcome:
     """Go on until everything is made, or cannot be. **Collective**.
 
     Raises:
         MPI.Exception: A rank has died; ``left`` says what is in memory.
-        InternalError: Ranks disagree.
+        InternalError: Ranks disagree; or a rank has died, and what came from it was cut off.
     """
     epochs, transfers = Epochs(setting.comm), Transfers(setting.comm)
+    left.links.append((epochs, transfers))
     while True:
         round = Round(setting, epochs, transfers, left, conclude)
         round.run()
@@ -90,14 +106,15 @@ def run_rounds(setting: Setting, left: Lost, conclude: Callable[[Outcome], None]
             break
         left.damaged |= round.damaged           # what depends on it is still to be made
         setting = replace(setting, again=True)
+    left.over = round
     transfers.close()
-    return round.conclude()
+    return round.conclude(epochs, setting.comm.rank)
 
 
 class Round:
     """One round; see ``run_rounds``."""
 
-    def __init__(self, setting: Setting, epochs: Epochs, transfers: Transfers, left: Lost,
+    def __init__(self, setting: Setting, epochs: Epochs, transfers: Transfers, left: Left,
                  conclude: Callable[[Outcome], None]) -> None:
         """Find what is there, and plan the rest. **Collective**."""
         self._setting, self._epochs, self._transfers, self._left, self._report = setting, epochs, transfers, left, conclude
@@ -112,10 +129,11 @@ class Round:
         self._state = PeerState(comm.rank, plan, self._catalog, setting.machine, keep_going=request.keep_going,
                                 replan=request.replan, restored=self._spare)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
-                          self._keep if setting.keeper else None, request.grace,
-                          comm.Revoke if survivable(comm) else None)
+                          setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm))
         exchange(epochs, b"")                   # all have a plan
+        left.starts.append(time.time())
         self._preparation = time.perf_counter() - setting.began
+        self._reported = False
         self._seconds = 0.0
 
     def _prepared(self) -> tuple[TaskGraph, Reuse | None, Executor]:
@@ -131,8 +149,10 @@ class Round:
                 setting.keeper.writer.flush(PATIENCE)
             holding, places = find(graph, local.workflow.document.name, local.registry, request.blocks, results, holding.rank)
         held = {number: left.held[task.id] for number, task in enumerate(graph.tasks) if task.id in left.held}
-        holdings = [decode_holding(part) for part in exchange(self._epochs, encode(_with(holding, held)))]
-        graph, spared = reuse(graph, holdings, request.forced, left.damaged)
+        damaged = tuple(number for number, task in enumerate(graph.tasks) if task.id in left.damaged)
+        holdings = [decode_holding(part) for part in exchange(self._epochs, encode(_with(holding, held, damaged)))]
+        lost = {graph.tasks[number].id for holding in holdings for number in holding.damaged}
+        graph, spared = reuse(graph, holdings, request.forced, lost)
         return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places)
 
     def run(self) -> None:
@@ -140,10 +160,11 @@ class Round:
 
         Raises:
             MPI.Exception: A rank has died.
+            InternalError: Ranks disagree, or what came from one that died was cut off.
         """
         try:
             self._seconds = self._loop.run()
-        except MPI.Exception:
+        except Exception:
             tasks = self._plan.graph.tasks
             self._left.held = {tasks[number].id: value for number, value in self._loop.values.items()
                                if tasks[number].kind not in (Kind.KEPT, Kind.WRITE)} | self._left.held
@@ -157,14 +178,22 @@ class Round:
             return set()
         return {tasks[task].id for task in failed}
 
-    def conclude(self) -> Outcome:
-        """Bring what was saved onto the disk, and report. **Collective**."""
+    def conclude(self, epochs: Epochs, rank: int, lately: tuple[str, ...] = ()) -> Outcome:
+        """Bring what was saved onto the disk, and report, if that has not been done. **Collective**.
+
+        Args:
+            epochs: To speak to the ranks that are alive.
+            rank: This rank's number among them.
+            lately: What the user should know of what happened since the round was over.
+        """
         setting = self._setting
-        warnings = (*setting.warnings, *_warnings(self._epochs, setting.keeper))
+        warnings = tuple(dict.fromkeys((*setting.warnings, *lately, *_warnings(epochs, setting.keeper))))
         done = Outcome(setting.local.workflow, setting.local.registry, setting.request, self._plan, self._state.num_plans,
                        setting.history, setting.machine, self._catalog, setting.hosts, self._seconds, self._preparation,
-                       self._spared, tuple(self._state.stopped_by), warnings, setting.comm.rank)
-        self._report(done)
+                       self._spared, tuple(self._state.stopped_by), warnings, rank, tuple(self._left.starts))
+        if not self._reported:
+            self._report(done)
+            self._reported = rank == 0          # or the one that did has died before all knew
         return done
 
     def _keep(self, task: int, value: Value, seconds: float, unsaved: float) -> bool:
@@ -178,14 +207,18 @@ class Round:
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__     # the code left behind may have redirected them
         self._transfers.close()
         self._seconds = time.perf_counter() - self._setting.began - self._preparation
-        leave(self.conclude().status)
+        comm = self._setting.comm
+        status = self.conclude(self._epochs, comm.rank).status
+        if settle(comm, True):
+            raise MachineError("a rank has died at the end, and an operation here keeps this one from meeting the others")
+        leave(status)
 
 
-def _with(holding: Holding, held: Mapping[int, Value]) -> Holding:
-    """Add what is in memory to what is in the store."""
+def _with(holding: Holding, held: Mapping[int, Value], damaged: tuple[int, ...]) -> Holding:
+    """Add what is in memory to what is in the store, and which blocks there are damaged."""
     blocks = dict(holding.blocks) | {number: nbytes(value) for number, value in held.items()}
     return Holding(holding.rank, tuple(sorted(blocks.items())), tuple(task for task in holding.lost if task not in held),
-                   holding.changed, holding.damages)
+                   holding.changed, holding.damages, damaged)
 
 
 def _warnings(epochs: Epochs, keeper: Keeper | None) -> tuple[str, ...]:

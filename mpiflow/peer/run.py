@@ -6,19 +6,21 @@ import time
 from collections.abc import Callable, Sequence
 
 from mpi4py import MPI
+from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from mpiflow.catalog.catalog import merge_sources
 from mpiflow.catalog.entries import Hello, SourceEntry, decode_hello, encode
-from mpiflow.errors import LaunchError, did_you_mean
+from mpiflow.errors import DocumentError, LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.keeping import Keeper
 from mpiflow.peer.measure import measured
 from mpiflow.peer.meeting import agree, greet
 from mpiflow.peer.outcome import Outcome, Request
 from mpiflow.peer.reading import Local, read
-from mpiflow.peer.round import Lost, Setting, run_rounds
-from mpiflow.peer.survive import survivable, survivors
+from mpiflow.peer.round import Left, Setting, run_rounds
+from mpiflow.peer.stopping import Stops
+from mpiflow.peer.survive import settle, struck
 from mpiflow.planning.history import merge
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.tasks import TaskGraph
@@ -40,13 +42,22 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
         InternalError: Ranks disagree.
     """
     crew = _Crew(comm, request)
-    while True:
-        try:
-            return run_rounds(crew.setting(), crew.left, conclude)
-        except MPI.Exception as error:
-            if not survivable(comm):
-                raise
-            crew.mourn(error)
+    try:
+        while True:
+            try:
+                end: Outcome | MpiflowError | None = crew.attempt(conclude)
+            except (DocumentError, LaunchError) as refused:         # the same on every rank
+                end = refused
+            except Exception as error:
+                if not struck(crew.comm, error):
+                    raise
+                end = None
+            if crew.settled(end is not None):
+                if isinstance(end, MpiflowError):
+                    raise end
+                return end
+    finally:
+        crew.stops.close()
 
 
 class _Crew:
@@ -54,55 +65,93 @@ class _Crew:
 
     def __init__(self, comm: MPI.Comm, request: Request) -> None:
         self._began = time.perf_counter()
-        self._comm = comm
+        self.comm = comm
+        self.stops = Stops()
+        self.stops.listen()
         self._request = request
         self._local: Local = read(request.file, request.overrides, comm.rank)
         self._name = comm.rank                  # its number at first, by which people and sources know it
-        self._hellos: list[Hello] = []          # of all ranks, as they were at first
+        self._num = comm.size
+        self._hellos: dict[int, Hello] = {}     # of the ranks that met first, by their names
         self._sources: tuple[SourceEntry, ...] = ()
         self._keeper: Keeper | None = None
         self._warnings: list[str] = []
         self._again = False
         self._lost_at = 0.0
         self._noted: set[int] = set()           # dead ranks that the user is told of
-        self.left = Lost()
+        self._left = Left()
 
-    def setting(self) -> Setting:
-        """Meet the others and agree on what is to be done. **Collective**."""
-        comm, request, local = self._comm, self._request, self._local
-        epochs = Epochs(comm)
-        names = range(comm.size)
-        if self._hellos:
-            names = [int.from_bytes(part, "little") for part in exchange(epochs, self._name.to_bytes(4, "little"))]
-        else:
-            self._hellos = [decode_hello(part) for part in exchange(epochs, encode(greet(local, request, comm.rank)))]
-            self._sources = merge_sources(entry for hello in self._hellos for entry in hello.sources)
-            agree(self._hellos, request, local, self._sources)
+    def attempt(self, conclude: Callable[[Outcome], None]) -> Outcome:
+        """Meet the others, and go on from where all are. **Collective**.
+
+        Raises:
+            MPI.Exception: A rank has died.
+            DocumentError, LaunchError: As for ``run``.
+            InternalError: Ranks disagree; or a rank has died, and what came from it was cut off.
+        """
+        epochs = Epochs(self.comm)
+        said = [_decode_return(part) for part in exchange(epochs, encode(self._return()))] if self._again else []
+        names = [one.name for one in said] or range(self._num)
+        if not all(one.met for one in said) or not said:
+            self._meet(epochs, names)
         self._note_dead(names)
-        hellos = [self._hellos[name] for name in names]
-        hosts = tuple(hello.host for hello in hellos)
+        if said and all(one.over for one in said):
+            return self._left.over.conclude(epochs, self.comm.rank, tuple(self._warnings))
+        self._left.over = None
+        return run_rounds(self._setting(epochs, names), self._left, conclude)
+
+    def _return(self) -> _Return:
+        return _Return(self._name, bool(self._hellos), self._left.over is not None)
+
+    def _meet(self, epochs: Epochs, names: Sequence[int]) -> None:
+        """Exchange what each rank sees, and agree on what is to be done."""
+        comm, request, local = self.comm, self._request, self._local
+        hellos = [decode_hello(part) for part in exchange(epochs, encode(greet(local, request, comm.rank)))]
+        self._sources = merge_sources(entry for hello in hellos for entry in hello.sources)
+        agree(hellos, request, local, self._sources)
+        self._hellos = dict(zip(names, hellos, strict=True))
+
+    def _setting(self, epochs: Epochs, names: Sequence[int]) -> Setting:
+        """Compile the workflow for the ranks that are there. **Collective**."""
+        comm, request, local = self.comm, self._request, self._local
+        hosts = tuple(self._hellos[name].host for name in names)
         graph = lower(local.workflow, local.registry, _seen_by(self._sources, names), comm.size, recovering=self._again)
         _check_forced(request, graph)
         if request.save and self._keeper is None:
             self._keeper = Keeper(local.workflow.document.name, local.registry, request.blocks,
-                                  min(hello.token for hello in self._hellos), comm.rank, hosts[comm.rank])
+                                  min(hello.token for hello in self._hellos.values()), self._name, hosts[comm.rank])
         return Setting(comm, request, local, graph, hosts, measured(comm, epochs, hosts),
-                       merge(hello.history for hello in hellos), self._began, self._keeper, tuple(self._warnings), self._again)
+                       merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self.stops,
+                       tuple(self._warnings), self._again)
 
-    def mourn(self, error: MPI.Exception) -> None:
-        """Some rank has died: go on with those that are left. **Collective** over these."""
-        began = time.perf_counter()
-        self._comm = survivors(self._comm)
-        self._again = True
-        self._lost_at = began - self._began
+    def settled(self, over: bool) -> bool:
+        """Whether all have come to the end and may part; if not, go on with those that are alive. **Collective**."""
+        at = time.perf_counter() - self._began
+        comm = settle(self.comm, over)
+        if comm is None:
+            return True
+        self.comm, self._again, self._lost_at = comm, True, at
+        return False
 
     def _note_dead(self, names: Sequence[int]) -> None:
-        dead = sorted(set(range(len(self._hellos))) - set(names) - self._noted)
+        dead = sorted(set(range(self._num)) - set(names) - self._noted)
         if dead:
             self._noted.update(dead)
-            where = ", ".join(f"rank {name} on {self._hellos[name].host}" for name in dead)
+            hosts = {name: f" on {hello.host}" for name, hello in self._hellos.items()}
+            where = ", ".join(f"rank {name}{hosts.get(name, '')}" for name in dead)
             self._warnings.append(f"{where} died {self._lost_at:.1f} s after the start; the other {len(names)} ranks went on, "
                                   "numbered anew, and made again what was lost")
+
+
+class _Return(Struct, frozen=True, array_like=True):
+    """What a rank says when it meets the others again: its name, whether it knows who met at first, and whether it is done."""
+
+    name: int
+    met: bool
+    over: bool
+
+
+_decode_return = msgpack.Decoder(_Return).decode
 
 
 def _seen_by(sources: Sequence[SourceEntry], names: Sequence[int]) -> list[SourceEntry]:

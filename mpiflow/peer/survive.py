@@ -1,15 +1,20 @@
 """Going on without ranks that have died, where the MPI can: User Level Failure Mitigation (MPI Forum, ULFM; Bland et al. 2013).
 
 Open MPI 5 has it if it is started so: see docs/faults.md.
+
+On each communicator the ranks that are alive call the same: operations that may fail, ``settle`` once, and no more. What
+``Agree`` and ``Shrink`` give is the same on all of them, whoever dies meanwhile; nothing else is.
 """
 
 from __future__ import annotations
 
 import os
+import time
 
 from mpi4py import MPI
 
 _ENABLED = "OMPI_MCA_mpi_ft_enable"
+_KNOWN = 0.5            # seconds in which this rank hears of a death that another has noticed
 
 
 def survivable(comm: MPI.Comm) -> bool:
@@ -24,17 +29,55 @@ def check_alive(status: MPI.Status) -> None:
         raise MPI.Exception(error if error != MPI.SUCCESS else MPI.ERR_OTHER)
 
 
-def survivors(comm: MPI.Comm) -> MPI.Comm:
-    """Give a communicator of the ranks that are alive, in their order. **Collective** over these.
+def struck(comm: MPI.Comm, error: BaseException) -> bool:
+    """Whether ``error`` comes of the death of a rank; then all others are told.
 
-    Others may die meanwhile, so it is repeated until all have agreed that it worked.
+    Any of MPI's does, where ranks outlive others. Any other does if somebody has died: what was read may have been cut off.
     """
-    comm.Revoke()                               # whoever still waits for somebody hears of it
-    while True:
-        shrunk = comm.Shrink()
+    if not survivable(comm) or not isinstance(error, Exception):
+        return False
+    if not isinstance(error, MPI.Exception) and not _somebody_died(comm):
+        return False
+    comm.Revoke()
+    return True
+
+
+def _somebody_died(comm: MPI.Comm) -> bool:
+    until = time.perf_counter() + _KNOWN
+    while time.perf_counter() < until:
         try:
-            shrunk.Agree(1)
+            comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)        # news comes inside MPI calls only
+            if comm.Is_revoked() or comm.Get_failed().size:
+                return True
         except MPI.Exception:
-            comm = shrunk
+            return True
+        time.sleep(1e-3)
+    return False
+
+
+def settle(comm: MPI.Comm, over: bool) -> MPI.Comm | None:
+    """Agree whether the ranks may part. **Collective** over those that are alive.
+
+    Args:
+        comm: All ranks that were alive at first; not to be used any more.
+        over: Whether this rank has come to the end.
+
+    Returns:
+        None if all have, and nobody has died; else a communicator of the ranks that are alive, in their order.
+    """
+    if not survivable(comm):
+        return None
+    if not over:
+        comm.Revoke()                           # whoever still waits for somebody hears of it
+    try:
+        if comm.Agree(int(over)):
+            return None
+    except MPI.Exception:                       # a death, which all learn of here
+        pass
+    while True:                                 # others may die meanwhile
+        comm = comm.Shrink()
+        try:
+            comm.Agree(1)
+        except MPI.Exception:
             continue
-        return shrunk
+        return comm

@@ -160,7 +160,7 @@ class Transfers:
     def _receive_pieces(self) -> list[tuple[int, Value]]:
         arrived, waiting = [], []
         for incoming in self._incoming:
-            incoming.requests = _pending(incoming.requests)
+            incoming.requests = _alive(incoming.requests) if self._mortal else _pending(incoming.requests)
             if not incoming.requests and incoming.description is not None:
                 arrays = wire.unpack_arrays(incoming.description.tobytes())
                 incoming.description = None
@@ -200,3 +200,18 @@ def _pending(requests: list[MPI.Request]) -> list[MPI.Request]:
         if not requests:
             break
     return requests
+
+
+def _alive(requests: list[MPI.Request]) -> list[MPI.Request]:
+    """Likewise for receives where ranks outlive others: one that its sender's death has ended is no block.
+
+    Raises:
+        MPI.Exception: The sender has died.
+    """
+    waiting, status = [], MPI.Status()
+    for request in requests:
+        if not request.Test(status):
+            waiting.append(request)
+        else:
+            check_alive(status)
+    return waiting

@@ -16,7 +16,8 @@ def record(outcome: Outcome) -> dict[str, Any]:
     """Give everything that is known at the end of a run as plain values.
 
     Times are in seconds, sizes in bytes; ``started`` is the time of day; ``columns`` of a task are the sizes of the arrays
-    that it made, a plain one without a name; ``moved`` lists [source rank, destination rank, blocks, bytes].
+    that it made, a plain one without a name; ``moved`` lists [source rank, destination rank, blocks, bytes]; ``rounds`` are the
+    times of day at which tasks began to run, at first and again after each death of a rank.
     """
     catalog, plan = outcome.catalog, outcome.plan
     tasks = [
@@ -30,8 +31,10 @@ def record(outcome: Outcome) -> dict[str, Any]:
     return {
         "name": outcome.workflow.document.name, "started": started.isoformat(timespec="microseconds"),
         "status": outcome.status, "hosts": list(outcome.hosts), "seconds": outcome.seconds,
-        "preparation": outcome.preparation, "predicted_seconds": plan.seconds,
-        "predicted_bytes": plan.nbytes, "plan": plan.digest, "num_plans": outcome.num_plans,
+        "preparation": outcome.preparation, "warnings": list(outcome.warnings),
+        "rounds": [datetime.fromtimestamp(start, UTC).isoformat(timespec="microseconds") for start in outcome.starts],
+        "predicted_seconds": plan.seconds, "predicted_bytes": plan.nbytes, "plan": plan.digest,
+        "num_plans": outcome.num_plans,
         "machine": {"latency": list(outcome.machine.latency), "bandwidth": list(outcome.machine.bandwidth)},
         "catalog": f"{catalog.digest:016x}", "epochs": catalog.version,
         "tasks": tasks, "moved": moved,
