@@ -69,9 +69,9 @@ class Setting:
 
 @dataclass
 class Lost:
-    """What rounds leave behind: ids of blocks that turned out to be damaged, and blocks that are in memory, by id."""
+    """What rounds leave behind, by id: what is wrong with blocks that could not be brought in, and blocks in memory."""
 
-    damaged: set[str] = field(default_factory=set)
+    damaged: dict[str, str] = field(default_factory=dict)
     held: dict[str, Value] = field(default_factory=dict)
 
 
@@ -133,6 +133,7 @@ class Round:
         held = {number: left.held[task.id] for number, task in enumerate(graph.tasks) if task.id in left.held}
         holdings = [decode_holding(part) for part in exchange(self._epochs, encode(_with(holding, held)))]
         graph, spared = reuse(graph, holdings, request.forced, left.damaged)
+        spared = replace(spared, damages=(*spared.damages, *left.damaged.values()))
         return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places)
 
     def run(self) -> None:
@@ -150,12 +151,12 @@ class Round:
             raise
 
     @property
-    def damaged(self) -> set[str]:
-        """Ids of saved blocks that could not be loaded, if nothing else went wrong."""
+    def damaged(self) -> dict[str, str]:
+        """Saved blocks that could not be brought in, by id, and what is wrong with them; if nothing else went wrong."""
         failed, tasks = self._catalog.failed, self._plan.graph.tasks
         if self._state.stopped_by or any(tasks[task].kind is not Kind.RESTORE for task in failed):
-            return set()
-        return {tasks[task].id for task in failed}
+            return {}
+        return {tasks[task].id: self._catalog.tasks[task].error.partition(": ")[2] for task in failed}
 
     def conclude(self) -> Outcome:
         """Bring what was saved onto the disk, and report. **Collective**."""
@@ -190,10 +191,7 @@ def _with(holding: Holding, held: Mapping[int, Value]) -> Holding:
 
 def _warnings(epochs: Epochs, keeper: Keeper | None) -> tuple[str, ...]:
     """End the saving of blocks, and give what went wrong with it on any rank. **Collective**."""
-    own = ""
-    if keeper:
-        keeper.writer.close(PATIENCE)
-        own = keeper.writer.error or ""
+    own = keeper.close() if keeper else ""
     found: dict[str, list[int]] = {}
     for rank, part in enumerate(exchange(epochs, own.encode("utf-8", "backslashreplace"))):
         if part:

@@ -16,7 +16,8 @@ def record(outcome: Outcome) -> dict[str, Any]:
     """Give everything that is known at the end of a run as plain values.
 
     Times are in seconds, sizes in bytes; ``started`` is the time of day; ``columns`` of a task are the sizes of the arrays
-    that it made, a plain one without a name; ``moved`` lists [source rank, destination rank, blocks, bytes].
+    that it made, a plain one without a name; ``moved`` lists [source rank, destination rank, blocks, bytes]; ``reasons`` say of
+    each step why it has something to run, or that it is kept, if the run took from earlier work.
     """
     catalog, plan = outcome.catalog, outcome.plan
     tasks = [
@@ -34,6 +35,8 @@ def record(outcome: Outcome) -> dict[str, Any]:
         "predicted_bytes": plan.nbytes, "plan": plan.digest, "num_plans": outcome.num_plans,
         "machine": {"latency": list(outcome.machine.latency), "bandwidth": list(outcome.machine.bandwidth)},
         "catalog": f"{catalog.digest:016x}", "epochs": catalog.version,
+        "stopped_by": list(outcome.stopped_by), "warnings": list(outcome.warnings),
+        "reasons": dict(outcome.spared.reasons) if outcome.spared else {},
         "tasks": tasks, "moved": moved,
         "datasets": {entry.name: {"id": entry.id, "tasks": list(entry.tasks), "unit": entry.unit, "tags": list(entry.tags)}
                      for entry in plan.graph.datasets.values()}}
