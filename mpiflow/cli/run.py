@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mpiflow.cli.arguments import add_store, add_workflow, overrides
 from mpiflow.errors import DocumentError, LaunchError
-from mpiflow.peer import leaving
+from mpiflow.peer import leaving, stopping
 from mpiflow.peer.launch import join_world
 from mpiflow.report.console import report_error, report_outcome
 
@@ -52,6 +52,7 @@ def execute(chosen: argparse.Namespace) -> int:
     given, resume = overrides(chosen), chosen.resume or chosen.cache is not None
     if chosen.force and not resume:
         raise LaunchError("--force is for runs that take from earlier ones, with --resume or --cache; without, every step runs")
+    stopping.listen()
     comm = join_world()
     from mpiflow.peer import run as peer  # needs MPI, so only now
 

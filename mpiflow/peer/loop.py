@@ -29,13 +29,13 @@ from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
 from mpiflow.peer.state import PeerState
+from mpiflow.peer.stopping import STOP_SIGNALS, note, noted
 from mpiflow.peer.transfers import Transfers
 
 BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
 PATIENCE = 8.0          # seconds that other ranks have to hear of a failure
 GRACE = 2.0             # seconds that an interrupted operation has to come back
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)      # ask for a stop before the end, from batch systems and people
 _ALONE = 5e-5           # seconds: an idle rank looks again at once for so long,
 _LOOKS = 16             # so many times before it looks at anything else,
 _SPIN = 5e-4            # and for so long in all, leaving its core to others who want it
@@ -116,6 +116,7 @@ class Loop:
         self._began = time.perf_counter()
         old = {number: signal.signal(number, handler)
                for number, handler in ((_SIGNAL, self._on_signal), *((number, self._on_stop) for number in STOP_SIGNALS))}
+        self._stop = noted()                    # it may have come before
         self._waken, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         old_waking = signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
         helper = threading.Thread(target=self._help, name="mpiflow-progress", daemon=True)
@@ -303,6 +304,7 @@ class Loop:
             raise _Interrupted
 
     def _on_stop(self, number: int, frame: object) -> None:
+        note(number)                            # for the next round, if this one is at its end
         self._stop = number
 
     # The second thread
