@@ -55,6 +55,7 @@ class FakeNetwork:
         self.ran: list[int] = []
         self.running: dict[int, int] = {}
         self.interrupted: set[int] = set()
+        self.num_interrupts = 0
         self.links: dict[tuple[int, int], deque[int]] = {}
         self.unsent: list[tuple[int, int, int]] = []
         self.transfers: list[tuple[int, int, int]] = []
@@ -192,6 +193,7 @@ class FakeShell:
     def interrupt(self, task: int) -> None:
         assert self._network.running[self._rank] == task
         self._network.interrupted.add(self._rank)
+        self._network.num_interrupts += 1
 
     def end(self) -> None:
         self._network.check_end(self._rank)

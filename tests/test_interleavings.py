@@ -155,6 +155,7 @@ def test_a_stop_ends_every_interleaving_alike_on_all_ranks(seed, drift):
     assert set(stopped_by) <= network.asked
     assert set(states) <= {State.DONE, State.CANCELLED}
     assert stopped_by or set(states) == {State.DONE}, "a stop that nobody heard of has no effect"
+    assert not network.num_interrupts, "what is running comes to its end"
 
 
 def test_some_of_these_runs_were_stopped_in_their_middle_and_some_while_a_new_plan_was_made():
