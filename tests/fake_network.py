@@ -43,6 +43,8 @@ class FakeNetwork:
     compute: Callable[[int, dict[int, Any]], Any]
     keep_going: bool = False
     drift: bool = False         # ranks often drift from the plan
+    stops: int = 0              # how often somebody asks a rank to stop before the end
+    restored: frozenset[int] = frozenset()      # tasks whose failure is nobody's fault
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -53,6 +55,7 @@ class FakeNetwork:
         self.ran: list[int] = []
         self.running: dict[int, int] = {}
         self.interrupted: set[int] = set()
+        self.num_interrupts = 0
         self.links: dict[tuple[int, int], deque[int]] = {}
         self.unsent: list[tuple[int, int, int]] = []
         self.transfers: list[tuple[int, int, int]] = []
@@ -60,19 +63,25 @@ class FakeNetwork:
         self.epochs_done = [0] * self.size
         self.history: list[list[Delta]] = []
         self.digests: dict[int, set[int]] = {}
+        self.asked: set[int] = set()        # ranks that were asked to stop
+        self.stop_at = sorted(self.chance.choice([0, 3, 30, 100, 300]) for _ in range(self.stops))
         self.speed = [self.chance.choice([1, 1, 5, 25]) for _ in range(self.size)]    # some ranks are slow
 
     def _peer(self, rank: int) -> PeerState:
         catalog = Catalog(len(self.plan.graph.tasks), self.size, self.plan.digest)
-        return (Drifting if self.drift else PeerState)(rank, self.plan, catalog, self.machine, keep_going=self.keep_going)
+        return (Drifting if self.drift else PeerState)(rank, self.plan, catalog, self.machine, keep_going=self.keep_going,
+                                                       restored=self.restored)
 
     def run(self, max_steps: int = 200_000) -> None:
         """Let chance choose what happens next until every rank has ended."""
         for rank, peer in enumerate(self.peers):
             peer.begin(FakeShell(self, rank))
-        for _ in range(max_steps):
+        for step in range(max_steps):
             if all(peer.ended for peer in self.peers):
                 return
+            while self.stop_at and step >= self.stop_at[0]:
+                self.stop_at.pop(0)
+                self._stop(self.chance.randrange(self.size))
             choices = self._choices()
             weights = [1 / self.speed[rank] for rank, _ in choices]
             rank, happen = self.chance.choices(choices, weights)[0]
@@ -95,6 +104,11 @@ class FakeNetwork:
                 elif not self.posted[rank]:
                     found.append((rank, lambda peer=peer: peer.epoch_due()))
         return found
+
+    def _stop(self, rank: int) -> None:
+        if not self.peers[rank].ended:
+            self.asked.add(rank)
+        self.peers[rank].stop()
 
     def needs(self, task: int) -> tuple[int, ...]:
         """The tasks whose blocks ``task`` reads."""
@@ -146,8 +160,10 @@ class FakeShell:
         self._rank = rank
 
     def start(self, task: int) -> None:
-        assert self._rank not in self._network.running
-        self._network.running[self._rank] = task
+        network, rank = self._network, self._rank
+        assert rank not in network.running
+        assert rank not in network.asked and not network.peers[rank].stopped_by, "nothing starts after a stop"
+        network.running[rank] = task
 
     def send(self, block: int, rank: int) -> int | None:
         network, item = self._network, (block, self._rank, rank)
@@ -177,6 +193,7 @@ class FakeShell:
     def interrupt(self, task: int) -> None:
         assert self._network.running[self._rank] == task
         self._network.interrupted.add(self._rank)
+        self._network.num_interrupts += 1
 
     def end(self) -> None:
         self._network.check_end(self._rank)

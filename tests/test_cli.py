@@ -32,6 +32,9 @@ def test_without_mpirun_it_runs_on_one_rank(tmp_path):
     ([SCENARIO, "--resluts", "x"], "unrecognized arguments: --resluts x"),
     ([SCENARIO, "--set", "n"], "--set n: must have the form NAME=VALUE"),
     ([SCENARIO, "--set", "m=3"], "--set m: the document has no parameter 'm'"),
+    ([SCENARIO, "--force", "answer"], "--force is for runs that take from earlier ones, with --resume or --cache"),
+    ([SCENARIO, "--resume", "--force", "anwser"], "--force anwser: no such step; did you mean 'answer'?"),
+    ([SCENARIO, "--grace", "soon"], "argument --grace: 'soon' is no time in seconds of at least 0"),
     (["nowhere.yaml"], "nowhere.yaml: cannot read the workflow: No such file or directory"),
 ])
 def test_a_wrong_command_line_is_one_message_and_status_2(tmp_path, num_ranks, arguments, message):

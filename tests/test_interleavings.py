@@ -46,6 +46,22 @@ def expected(plan):
     return values
 
 
+def some_of(plan, seed):
+    """One to three tasks."""
+    num = len(plan.graph.tasks)
+    return set(random.Random(seed).sample(range(num), 1 + seed % min(3, num)))
+
+
+def failing(broken):
+    """Compute, but ``broken`` tasks fail."""
+    def compute(task, values):
+        if task in broken:
+            raise ValueError(f"task {task} is broken")
+        return number_of(task, values)
+
+    return compute
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_interleaving_computes_every_task_once(seed):
     size = 1 + seed % 8
@@ -94,14 +110,8 @@ def test_some_of_these_runs_had_several_new_plans_that_moved_tasks():
 def test_failures_end_every_interleaving_alike_on_all_ranks(seed, keep_going, drift):
     size = 1 + seed % 8
     plan = random_plan(seed, size)
-    broken = set(random.Random(seed).sample(range(len(plan.graph.tasks)), 1 + seed % min(3, len(plan.graph.tasks))))
-
-    def compute(task, values):
-        if task in broken:
-            raise ValueError(f"task {task} is broken")
-        return number_of(task, values)
-
-    network = FakeNetwork(plan, machine_of_size(size), seed, compute, keep_going, drift)
+    broken = some_of(plan, seed)
+    network = FakeNetwork(plan, machine_of_size(size), seed, failing(broken), keep_going, drift)
     network.run()
     catalogs = [peer.catalog for peer in network.peers]
     assert len({(catalog.version, catalog.digest, tuple(catalog.failed)) for catalog in catalogs}) == 1
@@ -116,6 +126,100 @@ def test_failures_end_every_interleaving_alike_on_all_ranks(seed, keep_going, dr
         assert failed == {task for task in broken if not plan.graph.descendants(broken) & {task}}
         assert all(states[task] is State.DONE for task in range(len(states)) if task not in lost)
     assert all(entry.error for entry in catalogs[0].tasks if entry.state is State.FAILED)
+
+
+def check_that_all_know_the_same(network, plan):
+    """What every end has in common; gives the states of all tasks."""
+    catalogs = [peer.catalog for peer in network.peers]
+    assert len({(catalog.version, catalog.digest, tuple(catalog.failed)) for catalog in catalogs}) == 1
+    assert len({tuple(peer.stopped_by) for peer in network.peers}) == 1
+    states = [entry.state for entry in catalogs[0].tasks]
+    done = {task for task, state in enumerate(states) if state is State.DONE}
+    values = expected(plan)
+    assert all(state.final for state in states)
+    assert network.produced == {task: values[task] for task in done}, "what has run is in the catalog, with the right bits"
+    assert sorted(network.ran) == sorted(set(network.ran)), "nothing runs twice"
+    assert all(not values for values in network.values), "every block is freed in the end"
+    return states
+
+
+@pytest.mark.parametrize("drift", [False, True])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_stop_ends_every_interleaving_alike_on_all_ranks(seed, drift):
+    size = 1 + seed % 8
+    plan = random_plan(seed, size)
+    network = FakeNetwork(plan, machine_of_size(size), seed, number_of, drift=drift, stops=1 + seed % 3)
+    network.run()
+    states = check_that_all_know_the_same(network, plan)
+    stopped_by = network.peers[0].stopped_by
+    assert set(stopped_by) <= network.asked
+    assert set(states) <= {State.DONE, State.CANCELLED}
+    assert stopped_by or set(states) == {State.DONE}, "a stop that nobody heard of has no effect"
+    assert not network.num_interrupts, "what is running comes to its end"
+
+
+def test_some_of_these_runs_were_stopped_in_their_middle_and_some_while_a_new_plan_was_made():
+    middle = several = plans = 0
+    for seed in range(100):
+        size = 2 + seed % 7
+        network = FakeNetwork(random_plan(seed, size), machine_of_size(size), seed, number_of, drift=True, stops=2)
+        network.run()
+        states = {entry.state for entry in network.peers[0].catalog.tasks}
+        stopped = states == {State.DONE, State.CANCELLED}
+        middle += stopped
+        several += len(network.peers[0].stopped_by) > 1
+        plans += stopped and network.peers[0].num_plans > 1
+    assert middle > 30 and several > 5 and plans > 5
+
+
+@pytest.mark.parametrize("drift", [False, True])
+@pytest.mark.parametrize("keep_going", [False, True])
+@pytest.mark.parametrize("seed", SEEDS[::3])
+def test_a_stop_and_failures_at_once_end_every_interleaving_alike(seed, keep_going, drift):
+    size = 1 + seed % 8
+    plan = random_plan(seed, size)
+    broken = some_of(plan, seed)
+    network = FakeNetwork(plan, machine_of_size(size), seed, failing(broken), keep_going, drift, stops=1 + seed % 2)
+    network.run()
+    states = check_that_all_know_the_same(network, plan)
+    failed = set(network.peers[0].catalog.failed)
+    assert failed <= broken
+    assert all(states[task] is State.CANCELLED for task in plan.graph.descendants(failed))
+    assert network.peers[0].stopped_by or failed
+
+
+@pytest.mark.parametrize("stops", [0, 1])
+@pytest.mark.parametrize("drift", [False, True])
+@pytest.mark.parametrize("seed", SEEDS[::2])
+def test_a_block_that_cannot_be_brought_in_takes_along_only_what_depends_on_it(seed, drift, stops):
+    size = 1 + seed % 8
+    plan = random_plan(seed, size)
+    first = [number for number, task in enumerate(plan.graph.tasks) if not task.needs]
+    lost = set(random.Random(seed).sample(first, 1 + seed % len(first)))
+    network = FakeNetwork(plan, machine_of_size(size), seed, failing(lost), drift=drift, stops=stops, restored=frozenset(first))
+    network.run()
+    states = check_that_all_know_the_same(network, plan)
+    failed, doomed = set(network.peers[0].catalog.failed), plan.graph.descendants(lost)
+    assert all(states[task] is State.CANCELLED for task in plan.graph.descendants(failed))
+    if not network.peers[0].stopped_by:
+        assert failed == lost, "one does not keep the others from being tried"
+        assert all(state is State.DONE for task, state in enumerate(states) if task not in lost | doomed)
+
+
+@pytest.mark.parametrize("seed", SEEDS[::3])
+def test_a_real_failure_beside_a_block_that_cannot_be_brought_in_ends_the_run(seed):
+    size = 1 + seed % 8
+    plan = random_plan(seed, size)
+    first = [number for number, task in enumerate(plan.graph.tasks) if not task.needs]
+    restored = frozenset(first[::2])
+    broken = some_of(plan, seed) | {first[0]}
+    network = FakeNetwork(plan, machine_of_size(size), seed, failing(broken), restored=restored)
+    network.run()
+    states = check_that_all_know_the_same(network, plan)
+    failed = set(network.peers[0].catalog.failed)
+    assert failed and failed <= broken
+    if failed <= restored:
+        assert all(states[task] is State.DONE for task in set(range(len(states))) - failed - plan.graph.descendants(failed))
 
 
 def chain():

@@ -103,12 +103,12 @@ def test_other_files_in_the_folder_do_not_count(tmp_path):
     assert not read_store(tmp_path).damages
 
 
-def test_journals_are_read_in_the_order_of_their_names_and_the_first_to_tell_of_a_block_counts(tmp_path):
+def test_journals_are_read_in_the_order_of_their_names_and_the_last_to_tell_of_a_block_counts(tmp_path):
     save(tmp_path, {0: as_value(1), 1: as_value(2)}, run="b")
     save(tmp_path, {1: as_value(2), 2: as_value(3)}, run="a")
     found = read_store(tmp_path)
     assert list(found.made) == [recipe_id(1), recipe_id(2), recipe_id(0)]
-    assert [Path(place.file).name for place in found.places.values()] == ["a-0.journal", "a-0.journal", "b-0.journal"]
+    assert [Path(place.file).name for place in found.places.values()] == ["b-0.journal", "a-0.journal", "b-0.journal"]
 
 
 def test_a_journal_without_an_end_is_unfinished_but_not_damaged(tmp_path):
@@ -177,7 +177,7 @@ def test_a_journal_that_was_put_in_the_place_of_another_gives_no_wrong_value(tmp
     task, _ = save(tmp_path, {0: as_value(1), 1: as_value(2)}, run="a")
     save(tmp_path, {1: as_value(2), 0: as_value(1)}, run="b")
     place = read_store(tmp_path).places[task.id]
-    os.replace(tmp_path / "journals/b-0.journal", tmp_path / "journals/a-0.journal")
+    os.replace(tmp_path / "journals/a-0.journal", tmp_path / "journals/b-0.journal")
     with pytest.raises(DamagedError, match="not the block"):
         load(place)
 

@@ -18,7 +18,7 @@ def add_workflow(parser: argparse.ArgumentParser) -> None:
 def add_store(parser: argparse.ArgumentParser) -> None:
     """Add the place where runs leave what later ones may use."""
     parser.add_argument("--store", type=Path, default=Path(".mpiflow"), metavar="DIR",
-                        help="where the history of run times and sizes is kept (default: .mpiflow)")
+                        help="where runs leave blocks, run times and sizes for later ones (default: .mpiflow)")
 
 
 def overrides(chosen: argparse.Namespace) -> dict[str, str]:

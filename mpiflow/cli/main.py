@@ -21,6 +21,7 @@ _EPILOG = """\
 examples:
   mpirun -n 8 python -m mpiflow workflow.yaml                  run a workflow on 8 ranks
   mpirun -n 8 python -m mpiflow workflow.yaml --set n=1000     with another value of a parameter
+  mpirun -n 4 python -m mpiflow workflow.yaml --resume         go on after a crash or a stop, on as many ranks as you like
   python -m mpiflow plan workflow.yaml -n 64                   what would run where, without MPI
   python -m mpiflow check workflow.yaml                        look for mistakes, without MPI
   python -m mpiflow slurm workflow.yaml --nodes 4 --ntasks-per-node 8 --time 1:00:00 -o job.sh
@@ -29,7 +30,8 @@ examples:
   python -m mpiflow import wfformat FILE.json -o workflow.yaml replay a workflow that was recorded elsewhere
   python -m mpiflow export wfformat RECORD.json -o out.json    a run in WfFormat 1.5
 
-exit status: 0 all went well, 1 a step failed, 2 wrong input, 3 a bug of mpiflow
+exit status: 0 all went well, 1 a step failed, 2 wrong input, 3 a bug of mpiflow, 75 stopped by a signal (TERM, INT, USR1): the
+same command with --resume goes on
 """
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from mpiflow.cli.arguments import add_store, add_workflow, overrides
 from mpiflow.errors import DocumentError, LaunchError
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import join_world
+from mpiflow.peer.stopping import Stops
 from mpiflow.report.console import report_error, report_outcome
 
 HELP = "run a workflow (the verb may be left out)"
@@ -25,10 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true",
                         help="take from the store what earlier runs have made, and go on from there")
     parser.add_argument("--force", metavar="STEP", action="append", default=[],
-                        help="with --resume: run this step again, and what depends on it; may be repeated")
+                        help="with --resume or --cache: run this step again, and what depends on it; may be repeated")
     parser.add_argument("--cache", type=Path, metavar="DIR",
                         help="save blocks in DIR and take them from there, whatever workflow has made them")
-    parser.add_argument("--no-save", dest="save", action="store_false", help="save nothing; the run cannot be resumed")
+    parser.add_argument("--no-save", dest="save", action="store_false",
+                        help="save no blocks; with --resume or --cache, only take them")
     parser.add_argument("--grace", type=_seconds, default=20.0, metavar="SECONDS",
                         help="how long running tasks may go on after a signal to stop (default: 20)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
@@ -36,25 +39,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _seconds(text: str) -> float:
     """Read a time that is not negative [s]."""
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise ValueError
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds of at least 0")
     return seconds
 
 
 def execute(chosen: argparse.Namespace) -> int:
     """Run the workflow and give the exit status, the same on every rank."""
-    given = overrides(chosen)
+    given, resume = overrides(chosen), chosen.resume or chosen.cache is not None
+    if chosen.force and not resume:
+        raise LaunchError("--force is for runs that take from earlier ones, with --resume or --cache; without, every step runs")
+    stops = Stops()
+    stops.listen()                      # from the very beginning: a signal counts whenever it comes
     comm = join_world()
     from mpiflow.peer import run as peer  # needs MPI, so only now
     from mpiflow.peer.survive import survivable
 
     record = chosen.record and chosen.record.absolute()     # operations may change the working directory
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.store.absolute(), chosen.replan,
-                           chosen.save, chosen.resume or chosen.cache is not None, tuple(chosen.force), chosen.grace,
+                           chosen.save, resume, tuple(chosen.force), chosen.grace,
                            chosen.cache and chosen.cache.absolute())
     try:
-        outcome = peer.run(comm, request, lambda done: report_outcome(done, record))
+        outcome = peer.run(comm, request, lambda done: report_outcome(done, record), stops)
     except (DocumentError, LaunchError) as error:      # the same on every rank
         report_error(error, comm.rank)
         return error.status

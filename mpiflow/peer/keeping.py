@@ -26,7 +26,8 @@ from mpiflow.storage.store import Found, Place, load, read_store
 
 LEAST = 4e-4            # seconds of computing that are worth saving a small block,
 RATE = 500e6            # and so many bytes a second of it are worth saving a larger one
-SPARE = 0.1             # share of a file system that is left free
+SPARE = 0.1             # share of a file system that is left free,
+MOST_SPARE = 10e9       # but not more than this: large ones are never empty [bytes]
 PATIENCE = 60.0         # seconds that blocks have to reach the disk at the end of a run
 _MADE = frozenset({Kind.APPLY, Kind.COMBINE, Kind.FINISH, Kind.WRITE})
 
@@ -43,6 +44,7 @@ class Keeper:
         self.writer = Writer(store, run, rank)
         self._workflow, self._registry = workflow, registry
         self._store, self._rank, self._host = store, rank, host
+        self._refused = False
 
     def offer(self, task: Task, value: Value, seconds: float, unsaved: float) -> bool:
         """Save what ``task`` has made, if that is worth it.
@@ -57,7 +59,10 @@ class Keeper:
             Whether it is saved.
         """
         size = nbytes(value)
-        if task.kind not in _MADE or unsaved < LEAST + size / RATE or (size > INLINE and not self._has_room(size)):
+        if task.kind not in _MADE or unsaved < LEAST + size / RATE:
+            return False
+        if size > INLINE and not self._has_room(size):
+            self._refused = True
             return False
         code = self._registry[task.operation].code if task.operation else ""
         return self.writer.save(Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code), value)
@@ -68,7 +73,16 @@ class Keeper:
             usage = shutil.disk_usage(next(folder for folder in (self._store, *self._store.parents) if folder.exists()))
         except OSError:
             return True                         # the writer will say what is wrong
-        return usage.free - size > SPARE * usage.total
+        return usage.free - size > min(SPARE * usage.total, MOST_SPARE)
+
+    def close(self) -> str:
+        """Bring everything onto the disk, and say what went wrong, if anything did; nothing may be offered any more."""
+        flushed = self.writer.close(PATIENCE)
+        if self.writer.error:
+            return self.writer.error
+        if not flushed:
+            return f"did not save all blocks: the disk of {self._store} took longer than {PATIENCE:g} s at the end"
+        return f"did not save all blocks: the disk of {self._store} is nearly full" if self._refused else ""
 
 
 def find(graph: TaskGraph, workflow: str, registry: Registry, store: Path, results: Path,
@@ -107,7 +121,11 @@ def _there(task: Task, place: Place, results: Path) -> bool:
 
 def _changed(graph: TaskGraph, workflow: str, registry: Registry, found: Found,
              numbers: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """Give the steps that ran before in another way, and what is different."""
+    """Give the steps that ran before in another way, and what is different.
+
+    A step may have several operations, and not all that it made was saved; so its code has changed if it was made by code
+    that it does not have now, and has code now by which nothing was made.
+    """
     codes: dict[str, set[str]] = {}
     for task in graph.tasks:
         if task.kind in _MADE:
@@ -117,4 +135,4 @@ def _changed(graph: TaskGraph, workflow: str, registry: Registry, found: Found,
         if made.workflow == workflow and made.step in codes and id not in numbers:
             before.setdefault(made.step, set()).add(made.code)
     for step, seen in before.items():
-        yield step, Reason.INPUT_CHANGED if seen & codes[step] else Reason.CODE_CHANGED
+        yield step, Reason.CODE_CHANGED if seen - codes[step] and codes[step] - seen else Reason.INPUT_CHANGED

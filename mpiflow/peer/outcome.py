@@ -14,6 +14,7 @@ from mpiflow.planning.history import learned
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan
 from mpiflow.planning.reuse import Reuse
+from mpiflow.planning.tasks import Kind
 from mpiflow.workflow.reading import Workflow
 
 STOPPED = 75            # exit status: run the same command with --resume to go on (EX_TEMPFAIL of sysexits.h)
@@ -101,12 +102,22 @@ class Outcome:
         return learned(self.history, self.plan.graph, self.registry, self.catalog.tasks)
 
     @property
+    def failed(self) -> list[int]:
+        """Tasks that failed, ascending; a block that could not be brought in is only to be made again."""
+        return [number for number in self.catalog.failed if self.plan.graph.tasks[number].kind is not Kind.RESTORE]
+
+    @property
+    def num_left(self) -> int:
+        """Tasks that have yet to run; bringing in blocks does not count."""
+        return sum(entry.state is not State.DONE and task.kind not in (Kind.KEPT, Kind.RESTORE)
+                   for entry, task in zip(self.catalog.tasks, self.plan.graph.tasks, strict=True))
+
+    @property
     def unfinished(self) -> bool:
         """Whether the run was stopped before everything had run, and can go on."""
-        return bool(self.stopped_by) and not self.catalog.failed and any(
-            entry.state is not State.DONE for entry in self.catalog.tasks)
+        return bool(self.stopped_by) and not self.failed and self.num_left > 0
 
     @property
     def status(self) -> int:
         """Exit status: 0 if everything ran, 1 if a step failed, 75 if the run was stopped and can go on (EX_TEMPFAIL)."""
-        return 1 if self.catalog.failed else STOPPED if self.unfinished else 0
+        return 1 if self.failed else STOPPED if self.unfinished else 0

@@ -76,14 +76,14 @@ class Left:
     """What rounds leave behind.
 
     Attributes:
-        damaged: Ids of saved blocks that turned out to be damaged.
+        damaged: What is wrong with blocks that could not be brought in, by id.
         held: Blocks that are in memory, by id.
         starts: When each round began to run tasks, as a time of day [s].
         over: The last round, if it came to its end here.
         links: What messages may still be under way for: MPI must find the memory that it was given.
     """
 
-    damaged: set[str] = field(default_factory=set)
+    damaged: dict[str, str] = field(default_factory=dict)
     held: dict[str, Value] = field(default_factory=dict)
     starts: list[float] = field(default_factory=list)
     over: Round | None = None
@@ -153,6 +153,7 @@ class Round:
         holdings = [decode_holding(part) for part in exchange(self._epochs, encode(_with(holding, held, damaged)))]
         lost = {graph.tasks[number].id for holding in holdings for number in holding.damaged}
         graph, spared = reuse(graph, holdings, request.forced, lost)
+        spared = replace(spared, damages=(*spared.damages, *left.damaged.values()))
         return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places)
 
     def run(self) -> None:
@@ -171,12 +172,12 @@ class Round:
             raise
 
     @property
-    def damaged(self) -> set[str]:
-        """Ids of saved blocks that could not be loaded, if nothing else went wrong."""
+    def damaged(self) -> dict[str, str]:
+        """Saved blocks that could not be brought in, by id, and what is wrong with them; if nothing else went wrong."""
         failed, tasks = self._catalog.failed, self._plan.graph.tasks
         if self._state.stopped_by or any(tasks[task].kind is not Kind.RESTORE for task in failed):
-            return set()
-        return {tasks[task].id for task in failed}
+            return {}
+        return {tasks[task].id: self._catalog.tasks[task].error.partition(": ")[2] for task in failed}
 
     def conclude(self, epochs: Epochs, rank: int, lately: tuple[str, ...] = ()) -> Outcome:
         """Bring what was saved onto the disk, and report, if that has not been done. **Collective**.
@@ -223,10 +224,7 @@ def _with(holding: Holding, held: Mapping[int, Value], damaged: tuple[int, ...])
 
 def _warnings(epochs: Epochs, keeper: Keeper | None) -> tuple[str, ...]:
     """End the saving of blocks, and give what went wrong with it on any rank. **Collective**."""
-    own = ""
-    if keeper:
-        keeper.writer.close(PATIENCE)
-        own = keeper.writer.error or ""
+    own = keeper.close() if keeper else ""
     found: dict[str, list[int]] = {}
     for rank, part in enumerate(exchange(epochs, own.encode("utf-8", "backslashreplace"))):
         if part:

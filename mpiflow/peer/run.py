@@ -28,20 +28,25 @@ from mpiflow.planning.tasks import TaskGraph
 __all__ = ["Outcome", "Request", "run"]
 
 
-def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -> Outcome:
+def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
+        stops: Stops | None = None) -> Outcome:
     """Run a workflow. **Collective** over ``comm``, which must be a duplicate for this run alone.
 
     Args:
         comm: The ranks that take part.
         request: What to run.
         conclude: Called once on each rank with the outcome, before the ranks part; reports it.
+        stops: Signals to stop, if they are listened to already.
 
     Raises:
         DocumentError: What the user wrote is wrong; on every rank, with the same problems.
         LaunchError: Ranks see different workflows; on every rank.
         InternalError: Ranks disagree.
     """
-    crew = _Crew(comm, request)
+    if stops is None:
+        stops = Stops()
+        stops.listen()
+    crew = _Crew(comm, request, stops)
     try:
         while True:
             try:
@@ -57,17 +62,16 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None]) -
                     raise end
                 return end
     finally:
-        crew.stops.close()
+        stops.close()
 
 
 class _Crew:
     """The ranks that are alive, and what they know from before somebody died."""
 
-    def __init__(self, comm: MPI.Comm, request: Request) -> None:
+    def __init__(self, comm: MPI.Comm, request: Request, stops: Stops) -> None:
         self._began = time.perf_counter()
         self.comm = comm
-        self.stops = Stops()
-        self.stops.listen()
+        self._stops = stops
         self._request = request
         self._local: Local = read(request.file, request.overrides, comm.rank)
         self._name = comm.rank                  # its number at first, by which people and sources know it
@@ -121,7 +125,7 @@ class _Crew:
             self._keeper = Keeper(local.workflow.document.name, local.registry, request.blocks,
                                   min(hello.token for hello in self._hellos.values()), self._name, hosts[comm.rank])
         return Setting(comm, request, local, graph, hosts, measured(comm, epochs, hosts),
-                       merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self.stops,
+                       merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self._stops,
                        tuple(self._warnings), self._again)
 
     def settled(self, over: bool) -> bool:

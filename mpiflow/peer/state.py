@@ -388,12 +388,12 @@ class PeerState:
 
     def _cancel(self, lost: set[int], fatal: bool) -> None:
         """Give up what cannot or shall not run any more, now that everyone knows of the failure."""
-        if self.keep_going or not (fatal or self._over):
+        if fatal and not self.keep_going:
+            self._wind_down(interrupt=True)
+        elif not self._over:                    # else it was given up when the run began to end; what is running may end
             doomed = self.plan.graph.descendants(lost)
             self._doomed |= doomed
             self._give_up(sorted(doomed), interrupt=True)
-        else:
-            self._wind_down(interrupt=True)
 
     def _wind_down(self, interrupt: bool) -> None:
         """Come to an end: every rank knows that nothing more starts anywhere."""

@@ -6,7 +6,7 @@ that need not be made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -26,7 +26,12 @@ class Reason(StrEnum):
     INPUT_CHANGED = "input changed"
     LOST = "lost"
     FORCED = "forced"
+    NOT_SAVED = "not saved"     # it ran, but what it made was not worth saving
     NEVER_RAN = "never ran"
+
+
+_CHANGES = (Reason.CODE_CHANGED, Reason.INPUT_CHANGED)
+_SOURCES = (Kind.LOAD, Kind.GONE)
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Reuse:
     Attributes:
         holders: For each task whose block need not be made, the ranks that can bring it in.
         nbytes: Size of each such block [bytes].
-        reasons: For each step that has something to run, why.
+        reasons: For each step, why it has something to run, or that it is kept.
         damages: What is wrong with stores, for people.
         num_kept: Tasks that need not run.
     """
@@ -62,25 +67,33 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
         The graph, in which a block that is needed and held somewhere is made by a RESTORE task on a rank that holds it, and
         a task that nobody needs any more is KEPT; and what was taken.
     """
-    holders: dict[int, list[int]] = {}
-    nbytes: dict[int, int] = {}
-    for holding in holdings:
-        for task, size in holding.blocks:
-            holders.setdefault(task, []).append(holding.rank)
-            nbytes[task] = size
+    holders, nbytes = _held(holdings)
     forced, lost = frozenset(forced), frozenset(lost)
     again = {number for number, task in enumerate(graph.tasks) if task.step in forced}
     again |= graph.descendants(again)
-    again |= {number for number, task in enumerate(graph.tasks) if task.id in lost}
-    for task in again & holders.keys():
+    damaged = {number for number, task in enumerate(graph.tasks) if task.id in lost}
+    missing = damaged.union(*[holding.lost for holding in holdings])
+    saved = holders.keys() | missing
+    for task in (again | damaged) & holders.keys():
         del holders[task]
     run, restored = _needed(graph, holders)
     tasks = [task if number in run else
              _restoring(task, holders[number], nbytes[number], len(holdings)) if number in restored else _kept(task)
              for number, task in enumerate(graph.tasks)]
     spared = Reuse({task: tuple(ranks) for task, ranks in sorted(holders.items())}, nbytes,
-                   _reasons(graph, run, holdings, forced, lost), _damages(holdings), len(tasks) - len(run))
+                   _reasons(graph, run, again, missing, saved, _changed(holdings)), _damages(holdings), len(tasks) - len(run))
     return TaskGraph(tasks, graph.datasets), spared
+
+
+def _held(holdings: Sequence[Holding]) -> tuple[dict[int, list[int]], dict[int, int]]:
+    """For each block that somebody holds, who does, and its size [bytes]."""
+    holders: dict[int, list[int]] = {}
+    nbytes: dict[int, int] = {}
+    for holding in holdings:
+        for task, size in holding.blocks:
+            holders.setdefault(task, []).append(holding.rank)
+            nbytes[task] = size
+    return holders, nbytes
 
 
 def _needed(graph: TaskGraph, held: Mapping[int, object]) -> tuple[set[int], set[int]]:
@@ -107,19 +120,55 @@ def _kept(task: Task) -> Task:
     return replace(task, kind=Kind.KEPT, inputs=(), rows=None, ranks=None, nbytes=0, seconds=0.0)
 
 
-def _reasons(graph: TaskGraph, run: set[int], holdings: Sequence[Holding], forced: frozenset[str],
-             lost: frozenset[str]) -> dict[str, Reason]:
-    """Say of each step that has something to run why; the first reason that applies."""
-    known = {step: word for holding in reversed(holdings) for step, word in holding.changed}
-    missing = {graph.tasks[task].step for holding in holdings for task in holding.lost}
-    missing |= {task.step for task in graph.tasks if task.id in lost}
+def _changed(holdings: Sequence[Holding]) -> dict[str, Reason]:
+    """What is different with each step that ran before in another way; the lowest rank knows best."""
+    return {step: Reason(word) for holding in reversed(holdings) for step, word in holding.changed}
+
+
+def _reasons(graph: TaskGraph, run: Set[int], again: Set[int], missing: Set[int], saved: Set[int],
+             changed: Mapping[str, Reason]) -> dict[str, Reason]:
+    """Say of each step why it has something to run, the first reason that applies; datasets are no steps.
+
+    Args:
+        graph: All tasks.
+        run: Those that run.
+        again: Those that were forced, themselves or by what they need.
+        missing: Those whose blocks were saved, but cannot be had any more.
+        saved: Those whose blocks were saved.
+        changed: What is different with steps that ran before in another way.
+    """
+    running: dict[str, list[int]] = {}
+    for number, task in enumerate(graph.tasks):
+        if task.kind not in _SOURCES:
+            running.setdefault(task.step, []).extend([number] if number in run else [])
+    before, ran = {graph.tasks[task].step for task in saved}, _needed_by(graph, saved)
     reasons: dict[str, Reason] = {}
-    for number in sorted(run):
-        step = graph.tasks[number].step
-        if step not in reasons:
-            reasons[step] = (Reason.FORCED if step in forced else Reason.LOST if step in missing
-                             else Reason(known.get(step, Reason.NEVER_RAN)))
+    for step, tasks in running.items():
+        needed = {graph.tasks[need].step for task in tasks for need in graph.needs[task]}
+        if not tasks:
+            reasons[step] = Reason.KEPT
+        elif not again.isdisjoint(tasks):
+            reasons[step] = Reason.FORCED
+        elif not missing.isdisjoint(tasks):
+            reasons[step] = Reason.LOST
+        elif step in changed and step not in before:
+            reasons[step] = changed[step]
+        elif not ran.isdisjoint(tasks):
+            reasons[step] = Reason.NOT_SAVED
+        elif step not in before and any(reasons.get(other) in _CHANGES for other in needed):
+            reasons[step] = Reason.INPUT_CHANGED
+        else:
+            reasons[step] = Reason.NEVER_RAN
     return reasons
+
+
+def _needed_by(graph: TaskGraph, tasks: Set[int]) -> set[int]:
+    """Every task that one of ``tasks`` needs, directly or not."""
+    found: set[int] = set()
+    for number in range(len(graph.tasks) - 1, -1, -1):
+        if number in tasks or number in found:
+            found.update(graph.needs[number])
+    return found
 
 
 def _damages(holdings: Sequence[Holding]) -> tuple[str, ...]:

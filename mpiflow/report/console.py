@@ -26,16 +26,16 @@ def report_outcome(outcome: Outcome, record_file: Path | None) -> None:
     _print(summary(outcome), sys.stdout)
     for warning in outcome.warnings:
         warn(warning)
-    if outcome.catalog.failed:
+    if outcome.failed:
         _print(f"mpiflow: error: {failure(outcome)}", sys.stderr)
-    if not outcome.catalog.failed and not outcome.unfinished:
+    if outcome.status == 0:
         _keep_history(outcome)
     if record_file is not None:
         try:
             record_file.parent.mkdir(parents=True, exist_ok=True)
             record_file.write_text(json.dumps(record(outcome), indent=1))
         except OSError as error:
-            print(f"mpiflow: warning: cannot write the record {record_file}: {error.strerror}", file=sys.stderr, flush=True)
+            warn(f"cannot write the record {record_file}: {error.strerror}")
 
 
 def _keep_history(outcome: Outcome) -> None:

@@ -11,10 +11,11 @@ from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import TaskEntry
 from mpiflow.catalog.states import State
 from mpiflow.errors import ranges
-from mpiflow.planning.tasks import Kind, TaskGraph
+from mpiflow.planning.reuse import Reason
+from mpiflow.planning.tasks import Kind
 
 if TYPE_CHECKING:
-    from mpiflow.peer.outcome import Outcome
+    from mpiflow.peer.outcome import Outcome, Request
 
 
 def human_bytes(num: float) -> str:
@@ -37,11 +38,11 @@ def summary(outcome: Outcome) -> str:
     """Say what ran where, how many bytes moved, and where the results are."""
     catalog, graph = outcome.catalog, outcome.plan.graph
     num_hosts = len(set(outcome.hosts))
-    how = "FAILED" if catalog.failed else "STOPPED" if outcome.unfinished else "done"
+    how = "FAILED" if outcome.failed else "STOPPED" if outcome.unfinished else "done"
     head = (f"{outcome.workflow.document.name}: {how} in {outcome.seconds:.3f} s "
             f"(reading and planning {outcome.preparation:.3f} s) on {count(len(outcome.hosts), 'rank')}, "
             f"{count(num_hosts, 'node')}; {count(len(graph.tasks), 'task')}, {count(catalog.version, 'epoch')}")
-    lines = [head, _predicted(outcome), *_spared(outcome), *table(_steps(catalog, graph)), *_moved(catalog), *_results(outcome)]
+    lines = [head, _predicted(outcome), *_spared(outcome), *table(_steps(outcome)), *_moved(catalog), *_results(outcome)]
     return "\n".join(lines)
 
 
@@ -54,20 +55,27 @@ def _predicted(outcome: Outcome) -> str:
 
 
 def _spared(outcome: Outcome) -> list[str]:
-    """What was kept of earlier work, and why the rest ran."""
+    """What was kept of earlier work, and why the rest was not; and how to go on."""
     spared, lines = outcome.spared, []
     if spared:
-        lines.append(f"kept of earlier work: {spared.num_kept} of {count(len(outcome.plan.graph.tasks), 'task')}")
         steps: dict[str, list[str]] = {}
         for step, reason in spared.reasons.items():
-            steps.setdefault(reason, []).append(step)
-        lines += [f"  runs, {reason}: {_listed(names)}" for reason, names in sorted(steps.items())]
-        lines += [f"  damaged: {damage}" for damage in spared.damages]
+            if reason is not Reason.KEPT:
+                steps.setdefault(reason, []).append(step)
+        lines.append(f"kept of earlier work: {spared.num_kept} of {count(len(outcome.plan.graph.tasks), 'task')}"
+                     + ("; not kept:" if steps else ""))
+        lines += [f"  {reason}: {_listed(names)}" for reason, names in sorted(steps.items())]
+        lines += [f"damaged: {damage}" for damage in spared.damages]
     if outcome.unfinished:
-        left = sum(entry.state is not State.DONE for entry in outcome.catalog.tasks)
-        lines.append(f"stopped by a signal at rank {ranges(outcome.stopped_by, ',')}, {count(left, 'task')} left: "
-                     "the same command with --resume goes on")
+        lines.append(f"stopped by a signal at rank {ranges(outcome.stopped_by, ',')}, {count(outcome.num_left, 'task')} left: "
+                     + _how_to_go_on(outcome.request))
     return lines
+
+
+def _how_to_go_on(request: Request) -> str:
+    if not request.save:
+        return "nothing was saved (--no-save), so they can only be run from the start"
+    return f"the same command {'' if request.resume else 'with --resume '}goes on"
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:
@@ -83,8 +91,9 @@ def count(num: int, what: str) -> str:
     return f"{num} {what}{'' if num == 1 else 's'}"
 
 
-def _steps(catalog: Catalog, graph: TaskGraph) -> list[list[str]]:
+def _steps(outcome: Outcome) -> list[list[str]]:
     """One row for each step: its tasks, their ranks, the time they took, and its result."""
+    catalog, graph = outcome.catalog, outcome.plan.graph
     groups: dict[str, list[TaskEntry]] = {}
     for entry, task in zip(catalog.tasks, graph.tasks, strict=True):
         groups.setdefault(task.step, []).append(entry)
@@ -93,7 +102,7 @@ def _steps(catalog: Catalog, graph: TaskGraph) -> list[list[str]]:
         ran = [entry for entry in entries if entry.rank >= 0 and entry.state in (State.DONE, State.FAILED)]
         busy = sum(entry.seconds for entry in entries)
         kept = all(graph.tasks[entry.task].kind in (Kind.KEPT, Kind.RESTORE) for entry in entries)
-        result = "kept" if kept else _state(name, entries, catalog)
+        result = "kept" if kept else _state(name, entries, outcome)
         rows.append([name, str(len(entries)), ranges(e.rank for e in ran) or "-", f"{busy:.3f}", result])
     for name, dataset in sorted(catalog.datasets.items()):
         if name not in groups:                  # the same recipe under another name is computed once
@@ -101,15 +110,18 @@ def _steps(catalog: Catalog, graph: TaskGraph) -> list[list[str]]:
     return rows
 
 
-def _state(name: str, entries: list[TaskEntry], catalog: Catalog) -> str:
-    states = {entry.state for entry in entries}
-    if State.FAILED in states:
+def _state(name: str, entries: list[TaskEntry], outcome: Outcome) -> str:
+    states = [entry.state for entry in entries]
+    if any(entry.task in outcome.failed for entry in entries):
         return "FAILED"
-    if State.CANCELLED in states:
-        return "cancelled"
-    if name not in catalog.datasets:
+    if State.CANCELLED in states or State.FAILED in states:
+        if not outcome.unfinished:
+            return "cancelled"
+        done = states.count(State.DONE)
+        return f"{done} of {len(states)} done" if done else "not run"
+    if name not in outcome.catalog.datasets:
         return "written"
-    return _form(name, catalog)
+    return _form(name, outcome.catalog)
 
 
 def _form(name: str, catalog: Catalog) -> str:
@@ -148,13 +160,15 @@ def _results(outcome: Outcome) -> list[str]:
             names = ", ".join(item.argument for item in task.inputs)
             file = outcome.request.results / dict(task.parameters)["file"]
             lines.append(f"result: {file} ({names}), written by rank {entry.rank}")
+        elif task.kind is Kind.KEPT and task.block is None and not task.operation:
+            lines.append(f"result: {outcome.request.results / task.step}, kept")
     return lines
 
 
 def failure(outcome: Outcome) -> str:
     """Say which step failed where, with which inputs, and why; the first failure in full, others in one line."""
     catalog, graph = outcome.catalog, outcome.plan.graph
-    first, *others = sorted((catalog.tasks[number] for number in catalog.failed), key=lambda e: (e.start, e.task))
+    first, *others = sorted((catalog.tasks[number] for number in outcome.failed), key=lambda e: (e.start, e.task))
     task = graph.tasks[first.task]
     what = f"operation {task.operation}" if task.operation else task.kind
     lines = [f"step {task.step!r} failed on rank {first.rank} (node {outcome.hosts[first.rank]}), task {first.task}: {what}"]

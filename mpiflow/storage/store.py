@@ -35,6 +35,8 @@ class Place(Struct, frozen=True, array_like=True, gc=False):
 class Found:
     """What is in a store; by id, in the order of the names of journals and of the records in them.
 
+    The newest of several records of a block counts: of a file of results that was written again, it alone fits the file.
+
     Attributes:
         made: The task of each block.
         places: Where its value is. Those in files of their own have yet to be looked at.
@@ -95,10 +97,9 @@ def _take(store: Path, file: str, offset: int, head: bytes, found: Found, damage
         return False
     if type(said) is Saved:
         made = said.made
-        if made.id not in found.made:
-            found.made[made.id] = made
-            found.places[made.id] = Place(made.id, file, offset) if said.inline else (
-                Place(made.id, str(block_file(store, made.id)), 0))
+        found.made[made.id] = made
+        found.places[made.id] = Place(made.id, file, offset) if said.inline else (
+            Place(made.id, str(block_file(store, made.id)), 0))
     elif type(said) is Begun:
         check_format(file, said.format)
     return type(said) is Ended
