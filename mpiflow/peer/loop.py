@@ -30,6 +30,8 @@ from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.transfers import Transfers
+from mpiflow.peer.waiting import Work
+from mpiflow.peer.watch import ASK, PERIOD, Watch
 
 BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
@@ -64,7 +66,7 @@ class Loop:
 
     def __init__(self, state: PeerState, epochs: Epochs, transfers: Transfers, executor: Executor,
                  named: frozenset[int], leave: Callable[[], None], keep: Callable[[int, Value, float], None] | None = None,
-                 grace: float = GRACE, revoke: Callable[[], None] | None = None) -> None:
+                 grace: float = GRACE, revoke: Callable[[], None] | None = None, watch: Watch | None = None) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -77,6 +79,7 @@ class Loop:
             keep: Told of each block made here, with the time that it took [s]; may save it.
             grace: How long running tasks may go on when somebody wants the run to stop [s].
             revoke: Lets other ranks know that one has died; None if none outlives another.
+            watch: Says what this rank waits for.
         """
         self._state = state
         self._epochs = epochs
@@ -87,6 +90,8 @@ class Loop:
         self._keep = keep
         self._grace = grace
         self._revoke = revoke
+        self._watch = watch
+        self._look_at = 0.0                     # when to see next whether anything moves
         self._stop: int | None = None           # the signal that asks this rank to stop
         self._stop_until = math.inf             # running tasks may go on until then
         self.values: dict[int, Value] = {}
@@ -127,6 +132,8 @@ class Loop:
         try:
             with self._lock:
                 self._epoch_over = self._began
+                if self._watch:
+                    self._watch.follow(Work(self._state, self._transfers), self._began)
                 self._state.begin(self)
                 self._turn_until_ended()
         finally:
@@ -156,6 +163,8 @@ class Loop:
                 waited = time.perf_counter() - since
                 if waited > _ALONE:
                     looks = 1
+                    if waited > PERIOD:
+                        self._look()
                     _nap(waited, _BUSY_SPIN if self._transfers.busy else _SPIN)
 
     def _run_tasks(self) -> None:
@@ -201,6 +210,15 @@ class Loop:
             raise OperationError(f"{self._failed[1]}\nand some rank did not hear of it for {PATIENCE} s: an operation there "
                                  "keeps the interpreter to itself")
         return bool(arrived or sent)
+
+    def _look(self) -> None:
+        """Now and then hear signals, and see whether anything moves."""
+        now = time.perf_counter()
+        if now >= self._look_at:
+            self._look_at = now + PERIOD
+            self._hear_signals()
+            if self._watch:
+                self._watch.look(now)
 
     def _obey_stop(self, now: float) -> None:
         """Somebody wants the run to stop: pass it on, and when all ranks know, let what is running here go on for a while."""
@@ -313,6 +331,8 @@ class Loop:
             for number in os.read(self._waken, 64):
                 if number in STOP_SIGNALS:
                     self._stop = number
+                elif number == ASK and self._watch:
+                    self._watch.ask()
 
     def _help(self) -> None:
         """Turn the loop while the main thread is in a task."""
@@ -320,6 +340,9 @@ class Loop:
         try:
             while not self._closed.is_set():
                 since = self._since
+                if since is not None and time.perf_counter() >= self._look_at:
+                    with self._lock:
+                        self._look()
                 if since is None or time.perf_counter() - since < _TICK:
                     rest = min(2 * rest, _REST)
                     self._rest(since, rest)

@@ -29,6 +29,7 @@ from mpiflow.peer.reading import Local
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.survive import survivable
 from mpiflow.peer.transfers import Transfers
+from mpiflow.peer.watch import Watch
 from mpiflow.planning.history import expectations
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import make_plan
@@ -50,6 +51,7 @@ class Setting:
         history: What earlier runs have shown.
         began: When this run did, by ``time.perf_counter`` [s].
         keeper: Saves blocks; None if none are to be saved.
+        watch: Says what this rank waits for.
         warnings: What the user should know of what happened so far.
         again: Whether this is not the first round, so that blocks of the rounds before count.
     """
@@ -63,6 +65,7 @@ class Setting:
     history: tuple[Seen, ...]
     began: float
     keeper: Keeper | None
+    watch: Watch
     warnings: tuple[str, ...] = ()
     again: bool = False
 
@@ -82,7 +85,7 @@ def run_rounds(setting: Setting, left: Lost, conclude: Callable[[Outcome], None]
         MPI.Exception: A rank has died; ``left`` says what is in memory.
         InternalError: Ranks disagree.
     """
-    epochs, transfers = Epochs(setting.comm), Transfers(setting.comm)
+    epochs, transfers = Epochs(setting.comm, setting.watch), Transfers(setting.comm)
     while True:
         round = Round(setting, epochs, transfers, left, conclude)
         round.run()
@@ -113,7 +116,7 @@ class Round:
                                 replan=request.replan, restored=self._spare)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           self._keep if setting.keeper else None, request.grace,
-                          comm.Revoke if survivable(comm) else None)
+                          comm.Revoke if survivable(comm) else None, setting.watch)
         exchange(epochs, b"")                   # all have a plan
         self._preparation = time.perf_counter() - setting.began
         self._seconds = 0.0

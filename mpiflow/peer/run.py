@@ -16,9 +16,11 @@ from mpiflow.peer.keeping import Keeper
 from mpiflow.peer.measure import measured
 from mpiflow.peer.meeting import agree, greet
 from mpiflow.peer.outcome import Outcome, Request
+from mpiflow.peer.pulse import Pulse
 from mpiflow.peer.reading import Local, read
 from mpiflow.peer.round import Lost, Setting, run_rounds
 from mpiflow.peer.survive import survivable, survivors
+from mpiflow.peer.watch import Watch
 from mpiflow.planning.history import merge
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.tasks import TaskGraph
@@ -70,7 +72,8 @@ class _Crew:
     def setting(self) -> Setting:
         """Meet the others and agree on what is to be done. **Collective**."""
         comm, request, local = self._comm, self._request, self._local
-        epochs = Epochs(comm)
+        watch = Watch(Pulse(comm), request.watch, request.silence)
+        epochs = Epochs(comm, watch)
         names = range(comm.size)
         if self._hellos:
             names = [int.from_bytes(part, "little") for part in exchange(epochs, self._name.to_bytes(4, "little"))]
@@ -80,14 +83,15 @@ class _Crew:
             agree(self._hellos, request, local, self._sources)
         self._note_dead(names)
         hellos = [self._hellos[name] for name in names]
-        hosts = tuple(hello.host for hello in hellos)
+        hosts = watch.hosts = tuple(hello.host for hello in hellos)
         graph = lower(local.workflow, local.registry, _seen_by(self._sources, names), comm.size, recovering=self._again)
         _check_forced(request, graph)
         if request.save and self._keeper is None:
             self._keeper = Keeper(local.workflow.document.name, local.registry, request.blocks,
                                   min(hello.token for hello in self._hellos), comm.rank, hosts[comm.rank])
         return Setting(comm, request, local, graph, hosts, measured(comm, epochs, hosts),
-                       merge(hello.history for hello in hellos), self._began, self._keeper, tuple(self._warnings), self._again)
+                       merge(hello.history for hello in hellos), self._began, self._keeper, watch, tuple(self._warnings),
+                       self._again)
 
     def mourn(self, error: MPI.Exception) -> None:
         """Some rank has died: go on with those that are left. **Collective** over these."""
