@@ -41,7 +41,7 @@ class Pulse:
         self.listen(-math.inf)
         self.heard = [-math.inf] * self.size
 
-    def send(self) -> None:
+    def beat(self) -> None:
         """Give a sign of life to each rank that has taken the last one."""
         for rank, request in enumerate(self._sends):
             if rank != self.rank and (request is None or request.Test()):

@@ -47,7 +47,7 @@ class Heart(Protocol):
     heard: list[float]
 
     def begin(self) -> None: ...
-    def send(self) -> None: ...
+    def beat(self) -> None: ...
     def listen(self, now: float) -> None: ...
     def rest(self) -> None: ...
 
@@ -191,7 +191,7 @@ class Watch:
         self._pulse.listen(now)
         if now >= self._beat_at:
             self._beat_at = now + self._interval(overdue)
-            self._pulse.send()
+            self._pulse.beat()
 
     def _silent(self, now: float, least: float) -> list[int]:
         """The ranks that have not been heard of for ``least`` [s] since this one listens."""
