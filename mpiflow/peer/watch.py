@@ -21,7 +21,8 @@ PERIOD = 0.05           # seconds between two looks
 _BEAT = 1.0             # seconds between two signs of life, at most at first;
 _SLOWER = 16            # later this part of the time that has passed,
 _CROWD = 200            # and no more than so many messages a second
-_MISSED = 2.5           # a rank that has left out so many signs of life is silent
+_MISSED = 2.5           # a rank that has left out so many signs of life is silent,
+_PATIENT = 0.4          # but not before this part of the user's limit is over
 _TURN = 0.5             # seconds that each rank leaves to the one before it, so that one speaks for all
 
 
@@ -155,6 +156,7 @@ class Watch:
         """This rank itself did not get to run, so it cannot say that others did not move."""
         self._epoch_at += away
         self._moved_at += away
+        self._rest()
         if away > self._report:
             self._say([f"did not get to look for {away:.0f} s: it was stopped, or something kept the interpreter to itself"])
 
@@ -193,17 +195,18 @@ class Watch:
             self._beat_at = now + self._interval(overdue)
             self._pulse.beat()
 
-    def _silent(self, now: float, least: float) -> list[int]:
-        """The ranks that have not been heard of for ``least`` [s] since this one listens."""
+    def _silent(self, now: float, overdue: float, least: float) -> list[int]:
+        """The ranks that have not been heard of for ``least`` [s] or more since this one listens."""
         since = self._beat_since
         if since is None:
             return []
+        least = max(least, _MISSED * self._interval(overdue))
         return [rank for rank, heard in enumerate(self._pulse.heard)
                 if rank != self._pulse.rank and now - max(heard, since) > least]
 
     def _judge(self, now: float, overdue: float) -> None:
         """End the run if a rank is silent for too long; one rank speaks for all."""
-        silent = self._silent(now, max(self._silence / 3, _MISSED * self._interval(overdue)))
+        silent = self._silent(now, overdue, self._silence * _PATIENT)
         before = sum(rank not in silent for rank in range(self._pulse.rank))
         if silent and overdue > self._silence + min(before * _TURN, 10 * _TURN):
             rest = ("; ranks that are stopped on other nodes are not for mpiflow to kill: end them, should they be left"
@@ -229,7 +232,7 @@ class Watch:
         lines = [f"{'is asked' if asked else 'nothing moves'} (pid {os.getpid()}): epoch {self._seen[0] + 1} began "
                  f"{overdue:.1f} s ago, and something moved {still:.1f} s ago", *self._sight.lines(now, asked)]
         if self._beat_since is not None:
-            silent = self._silent(now, _MISSED * self._interval(overdue))
+            silent = self._silent(now, overdue, self._first * _PATIENT)
             lines += [self._missing(rank, now) for rank in silent] or ["all other ranks give signs of life"]
         self._say(lines)
 
