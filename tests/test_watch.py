@@ -54,8 +54,8 @@ class FakeSight:
     def lines(self, now, asked):
         return ["runs nothing"]
 
-    def task_of(self, rank):
-        return f"task {rank}"
+    def excuse(self, rank):
+        return f"it is task {rank}"
 
 
 class Watched:
@@ -125,7 +125,7 @@ def test_a_silent_rank_is_named_and_the_others_are_not():
     watched.pass_time(31)
     (_, text), = watched.written
     assert ("rank 2 on node n2 has given no sign of life for 30 s (last epoch 17): it is stopped, its node is gone, or "
-            "an operation there keeps the interpreter to itself; there is task 2\n") in text
+            "it is task 2\n") in text
     assert "rank 1" not in text
     assert 8 <= watched.pulse.sent <= 16
 

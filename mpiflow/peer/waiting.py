@@ -63,12 +63,13 @@ class Work:
                        for task, rank, num in self._transfers.leaving)
         return found
 
-    def task_of(self, rank: int) -> str:
-        """Name the task that ``rank`` runs or comes to next, as far as this rank knows; empty if it has none."""
+    def excuse(self, rank: int) -> str:
+        """Say why ``rank`` may be silent, with the task that it runs or comes to next, as far as this rank knows."""
         plan, entries = self._state.plan, self._state.catalog.tasks
         open_tasks = [task for task in plan.order if plan.ranks[task] == rank and not entries[task].state.final]
         number = next((task for task in open_tasks if task in self._state.catalog.running), next(iter(open_tasks), None))
-        return "" if number is None else name(number, plan.graph.tasks)
+        there = "" if number is None else f"; there is {name(number, plan.graph.tasks)}"
+        return f"an operation there keeps the interpreter to itself{there}"
 
     def _waited_for(self) -> Iterable[str]:
         state, plan = self._state, self._state.plan

@@ -35,8 +35,8 @@ class Sight(Protocol):
     def lines(self, now: float, asked: bool) -> list[str]:
         """Say what this rank does and waits for."""
 
-    def task_of(self, rank: int) -> str:
-        """Name the task that another rank runs or comes to next; empty if that is not known."""
+    def excuse(self, rank: int) -> str:
+        """Say why another rank may be silent although nothing is wrong with it."""
 
 
 class Heart(Protocol):
@@ -64,9 +64,9 @@ class Meeting:
         """Say where this rank is."""
         return ["waits for all ranks to have read and planned, or saved and reported, as this one has"]
 
-    def task_of(self, rank: int) -> str:
-        """No task runs."""
-        return ""
+    def excuse(self, rank: int) -> str:
+        """Others may take longer."""
+        return "it still reads, plans or saves"
 
 
 def listen() -> None:
@@ -216,10 +216,9 @@ class Watch:
                                f"is ended on all ranks. What was saved is kept: the same command with --resume goes on{rest}")
 
     def _missing(self, rank: int, now: float) -> str:
-        seconds, task = now - max(self._pulse.heard[rank], self._epoch_at), self._sight.task_of(rank)
+        seconds = now - max(self._pulse.heard[rank], self._epoch_at)
         return (f"rank {rank}{self._on(rank)} has given no sign of life for {seconds:.0f} s (last epoch {self._seen[0]}): it is "
-                f"stopped, its node is gone, or an operation there keeps the interpreter to itself"
-                + (task and f"; there is {task}"))
+                f"stopped, its node is gone, or {self._sight.excuse(rank)}")
 
     # What is written
 
