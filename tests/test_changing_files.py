@@ -170,14 +170,14 @@ operations: [ops.py]
 datasets:
   x: {file: x.h5, path: x}
   y: {arange: {stop: 10}, rank: 0}
-  z: {arange: {stop: 10}, rank: 1}
+  z: {arange: {stop: 11}, rank: 1}
 steps:
   one: wait(y)
   two: wait(z)
   all: sum(one) + sum(two) + sum(x)
 results: {all: all.npy}
 """
-RIGHT = (ROWS.sum(axis=0) + 2 * 3 * 45).tolist()
+RIGHT = ROWS.sum() + 3 * (45 + 55)
 
 
 @pytest.fixture
@@ -226,14 +226,14 @@ def test_a_file_that_is_locked_during_the_run_is_a_failed_step_and_nothing_else_
     marks = sorted(folder.glob("mark-*"))
     again = mpiflow(2, "workflow.yaml", "--resume", cwd=folder)
     assert (again.status, again.err) == (0, "")
-    assert np.load(folder / "all.npy").tolist() == RIGHT and sorted(folder.glob("mark-*")) == marks
+    assert np.load(folder / "all.npy") == RIGHT and sorted(folder.glob("mark-*")) == marks
 
 
 def test_a_document_that_changes_during_the_run_changes_nothing(folder):
     with in_the_middle(folder) as end:
         (folder / "workflow.yaml").write_text("no workflow: [")
         ended = end()
-    assert (ended.status, ended.err) == (0, "") and np.load(folder / "all.npy").tolist() == RIGHT
+    assert (ended.status, ended.err) == (0, "") and np.load(folder / "all.npy") == RIGHT
 
 
 def test_modules_that_change_during_the_run_change_nothing_but_the_next_run(folder):
@@ -241,7 +241,7 @@ def test_modules_that_change_during_the_run_change_nothing_but_the_next_run(fold
         (folder / "late.py").write_text("FACTOR = 4\n")
         (folder / "ops.py").write_text("nonsense\n")
         ended = end()
-    assert (ended.status, ended.err) == (0, "") and np.load(folder / "all.npy").tolist() == RIGHT
+    assert (ended.status, ended.err) == (0, "") and np.load(folder / "all.npy") == RIGHT
     (folder / "ops.py").write_text(OPS)
     again = mpiflow(2, "workflow.yaml", "--resume", cwd=folder)
-    assert again.status == 0 and np.load(folder / "all.npy").tolist() == (ROWS.sum(axis=0) + 2 * 4 * 45).tolist()
+    assert again.status == 0 and np.load(folder / "all.npy") == ROWS.sum() + 4 * (45 + 55)
