@@ -335,7 +335,6 @@ def test_a_rank_whose_interpreter_an_operation_keeps_still_shows_its_stack(folde
         running.until(lambda: "in selfish" in running.err)
         assert "is asked" not in running.err            # it comes to speak only when the operation is over
         assert running.end() == 0
-    assert "rank 1 on node" in running.err
 
 
 def test_an_operation_that_keeps_the_interpreter_to_itself_is_named_by_the_others(folder):
@@ -343,7 +342,7 @@ def test_an_operation_that_keeps_the_interpreter_to_itself_is_named_by_the_other
         for rank in (0, 2):
             running.until(lambda rank=rank: re.search(
                 rf"rank {rank} on node \S+: rank 1 on node \S+ has given no sign of life for \d+ s \(last epoch \d+\): .*"
-                r"; there is task \d+ \(step 'long', operation selfish\)\n", running.err))
+                r"; (it runs|next there:) .*task \d+ \(step 'long', operation selfish\)", running.err))
         assert running.end() == 0
     assert np.load(folder / "both.npy") == RIGHT
     assert re.search(r"rank 1 on node \S+: did not get to look for \d+ s", running.err)

@@ -14,6 +14,7 @@ from mpiflow.peer.state import PeerState
 from mpiflow.planning.tasks import Task
 
 _SHOWN = 8              # lines of one kind
+_NEXT = 3               # tasks that a silent rank may have come to
 _OWN = str(Path(__file__).parent)
 
 
@@ -64,11 +65,12 @@ class Work:
         return found
 
     def excuse(self, rank: int) -> str:
-        """Say why ``rank`` may be silent, with the task that it runs or comes to next, as far as this rank knows."""
+        """Say why ``rank`` may be silent, with the tasks that it runs or comes to next, as far as this rank knows."""
         plan, entries = self._state.plan, self._state.catalog.tasks
         open_tasks = [task for task in plan.order if plan.ranks[task] == rank and not entries[task].state.final]
-        number = next((task for task in open_tasks if task in self._state.catalog.running), next(iter(open_tasks), None))
-        there = "" if number is None else f"; there is {name(number, plan.graph.tasks)}"
+        running = [task for task in open_tasks if task in self._state.catalog.running]
+        named = ", ".join(name(task, plan.graph.tasks) for task in running or open_tasks[:_NEXT])
+        there = f"; {'it runs' if running else 'next there:'} {named}" if named else ""
         return f"an operation there keeps the interpreter to itself{there}"
 
     def _waited_for(self) -> Iterable[str]:
