@@ -177,6 +177,11 @@ class Transfers:
         return bool(self._incoming or self._outgoing)
 
     @property
+    def num_left(self) -> int:
+        """Messages of blocks under way that are still to arrive or to leave, and blocks that wait to be sent."""
+        return sum([len(item.requests) for item in (*self._incoming, *self._outgoing)]) + len(self._queue)
+
+    @property
     def coming(self) -> list[tuple[int, int, int]]:
         """Blocks that are being received: task, source, messages left."""
         return [(item.task, item.source, len(item.requests)) for item in self._incoming]

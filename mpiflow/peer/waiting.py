@@ -22,6 +22,9 @@ class UnderWay(Protocol):
     """What ``Transfers`` knows of blocks under way: task, other rank, messages left."""
 
     @property
+    def num_left(self) -> int: ...
+
+    @property
     def coming(self) -> list[tuple[int, int, int]]: ...
 
     @property
@@ -42,8 +45,8 @@ class Work:
         if self._state.running != self._task[0]:
             self._task = self._state.running, time.perf_counter()
         beat = catalog.version if catalog.running or self._state.running is not None else 0
-        moved = sum([traffic.received + traffic.num_sent for traffic in catalog.traffic])
-        return catalog.version, (catalog.num_open, moved, beat, transfers.coming, transfers.leaving)
+        received = sum([traffic.received for traffic in catalog.traffic])
+        return catalog.version, (catalog.num_open, received, beat, transfers.num_left)
 
     def lines(self, now: float, asked: bool) -> list[str]:
         """Say what is running, what is under way and what is waited for; who asked has the stack already."""
