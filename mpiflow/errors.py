@@ -65,6 +65,10 @@ class DamagedError(MachineError):
     """Something that was stored is not what was written, or is not there any more."""
 
 
+class SilenceError(MachineError):
+    """A rank has given no sign of life for longer than the user allows."""
+
+
 class InternalError(MpiflowError):
     """Something that cannot happen did: a bug of mpiflow."""
 

@@ -102,6 +102,14 @@ def test_a_module_can_import_its_neighbours(write):
     assert registry["seven"]() == 7
 
 
+def test_a_neighbour_that_is_imported_late_is_the_one_that_the_code_covers(write):
+    write("VALUE = 7\n", "late_part.py")
+    registry = {}
+    load_module(write(HEAD + "@operation\ndef seven():\n    import late_part\n    return late_part.VALUE\n"), registry)
+    write("VALUE = 8\n", "late_part.py")
+    assert registry["seven"]() == 7
+
+
 def test_the_standard_library_comes_before_neighbours(write):
     write("raise RuntimeError\n", "colorsys.py")
     load_module(write("import colorsys\n" + ONE), {})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mpiflow.cli.arguments import add_store, add_workflow, overrides
 from mpiflow.errors import DocumentError, LaunchError
-from mpiflow.peer import leaving
+from mpiflow.peer import leaving, watch
 from mpiflow.peer.launch import join_world
 from mpiflow.peer.stopping import Stops
 from mpiflow.report.console import report_error, report_outcome
@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="save no blocks; with --resume or --cache, only take them")
     parser.add_argument("--grace", type=_seconds, default=20.0, metavar="SECONDS",
                         help="how long running tasks may go on after a signal to stop (default: 20)")
+    parser.add_argument("--watch", type=_seconds, default=30.0, metavar="SECONDS",
+                        help="after how long without a move each rank says what it waits for (default: 30; 0: never); "
+                             "kill -USR2 asks one rank at any time")
+    parser.add_argument("--silence", type=_seconds, default=0.0, metavar="SECONDS",
+                        help="end the run when a rank has given no sign of life for so long (default: 0: never)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
 
 
@@ -55,6 +60,7 @@ def execute(chosen: argparse.Namespace) -> int:
         raise LaunchError("--force is for runs that take from earlier ones, with --resume or --cache; without, every step runs")
     stops = Stops()
     stops.listen()                      # from the very beginning: a signal counts whenever it comes
+    watch.listen()
     comm = join_world()
     from mpiflow.peer import run as peer  # needs MPI, so only now
     from mpiflow.peer.survive import survivable
@@ -62,7 +68,7 @@ def execute(chosen: argparse.Namespace) -> int:
     record = chosen.record and chosen.record.absolute()     # operations may change the working directory
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.store.absolute(), chosen.replan,
                            chosen.save, resume, tuple(chosen.force), chosen.grace,
-                           chosen.cache and chosen.cache.absolute())
+                           chosen.cache and chosen.cache.absolute(), chosen.watch, chosen.silence)
     try:
         outcome = peer.run(comm, request, lambda done: report_outcome(done, record), stops)
     except (DocumentError, LaunchError) as error:      # the same on every rank

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import hashlib
+import importlib.abc
+import importlib.machinery
 import sys
 import traceback
 import types
@@ -35,7 +37,8 @@ def load_module(path: Path, registry: Registry) -> str:
     """Run the Python file ``path`` and add its operations to ``registry``; they hide built-in ones. Local.
 
     No bytecode is written, so that many ranks do not race for a cache on a shared file system. The file's folder
-    becomes the last one in the search path, so that the module can import its neighbours.
+    becomes the last one in the search path, so that the module can import its neighbours. These are what they are now,
+    however late they are imported: ids of what their code makes have to tell the truth.
 
     Returns:
         Hash of the file and of the neighbours that it imports, the ``code`` of its operations.
@@ -50,7 +53,9 @@ def load_module(path: Path, registry: Registry) -> str:
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     try:
-        code = _hash(source, path.parent)
+        found = _with_neighbours(source, path.parent)
+        code = hashlib.blake2b(repr(sorted(found.items())).encode(), digest_size=16).hexdigest()
+        _pin(found, path.parent)
         module = types.ModuleType(f"_mpiflow_{path.stem}_{code[:8]}")
         module.__file__ = str(path)
         sys.modules[module.__name__] = module
@@ -83,8 +88,8 @@ def _is_builtin(item: Operation) -> bool:
     return getattr(item.function, "__module__", None) in {module.__name__ for module in _BUILTIN_MODULES}
 
 
-def _hash(source: bytes, folder: Path) -> str:
-    """Hash a module's text and that of the files in ``folder`` that it imports, directly or not."""
+def _with_neighbours(source: bytes, folder: Path) -> dict[str, bytes]:
+    """Give a module's text, under no name, and that of the files in ``folder`` that it imports, directly or not."""
     found = {"": source}
     waiting = [source]
     while waiting:
@@ -93,7 +98,52 @@ def _hash(source: bytes, folder: Path) -> str:
             if file.is_file():
                 found[name] = file.read_bytes()
                 waiting.append(found[name])
-    return hashlib.blake2b(repr(sorted(found.items())).encode(), digest_size=16).hexdigest()
+    return found
+
+
+class _Pinned(importlib.machinery.SourceFileLoader):
+    """Loads a module from a text that was read before."""
+
+    def __init__(self, name: str, file: str, text: bytes) -> None:
+        super().__init__(name, file)
+        self._text = text
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        """Compile it anew: a file of bytecode may be of another text."""
+        return self.source_to_code(self._text, self.path)
+
+
+class _Neighbours(importlib.abc.MetaPathFinder):
+    """Finds neighbours of modules, by their files, where Python would find them."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, bytes] = {}
+        self._names: set[str] = set()
+
+    def pin(self, name: str, file: str, text: bytes) -> None:
+        """From now on ``file`` is ``text``."""
+        self.texts[file] = text
+        self._names.add(name)
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        """Say how to import ``fullname`` if it is such a neighbour."""
+        spec = importlib.machinery.PathFinder.find_spec(fullname) if fullname in self._names else None
+        if spec is None or spec.origin not in self.texts:
+            return None
+        spec.loader = _Pinned(fullname, spec.origin, self.texts[spec.origin])
+        return spec
+
+
+_neighbours = _Neighbours()
+
+
+def _pin(found: dict[str, bytes], folder: Path) -> None:
+    if _neighbours not in sys.meta_path:
+        places = [i for i, item in enumerate(sys.meta_path) if item is importlib.machinery.PathFinder]
+        sys.meta_path.insert(places[0] if places else len(sys.meta_path), _neighbours)
+    for name, text in found.items():
+        if name:
+            _neighbours.pin(name, str(folder / f"{name}.py"), text)
 
 
 def _imports(source: bytes) -> set[str]:

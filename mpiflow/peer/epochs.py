@@ -8,6 +8,7 @@ import numpy as np
 from mpi4py import MPI
 
 from mpiflow.peer.survive import survivable
+from mpiflow.peer.watch import Meeting, Watch
 
 SLOT = 1024         # bytes that every rank sends in any case; what does not fit follows in a second collective
 _HEADER = 8
@@ -19,8 +20,9 @@ class Epochs:
     All ranks of the communicator must post their contributions the same number of times. **Collective.**
     """
 
-    def __init__(self, comm: MPI.Comm) -> None:
+    def __init__(self, comm: MPI.Comm, watch: Watch | None = None) -> None:
         self._comm = comm
+        self.watch = watch                      # while an ``exchange`` waits
         self._slots = np.zeros((comm.size, SLOT), np.uint8)
         self._own = np.zeros(SLOT, np.uint8)
         self._rest: np.ndarray | None = None
@@ -67,8 +69,12 @@ def exchange(epochs: Epochs, own: bytes) -> list[bytes]:
     A rank that is late is waited for without burning its core.
     """
     epochs.post(own)
-    nap = 20e-6
+    nap, watch = 20e-6, epochs.watch
+    if watch:
+        watch.follow(Meeting(), time.perf_counter())
     while (parts := epochs.poll()) is None:
         time.sleep(nap)
+        if watch:
+            watch.look(time.perf_counter())
         nap = min(nap * 1.5, 3e-4)
     return parts

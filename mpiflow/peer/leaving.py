@@ -11,7 +11,7 @@ import sys
 import traceback
 from typing import NoReturn
 
-from mpiflow.errors import InternalError, MpiflowError
+from mpiflow.errors import InternalError, MpiflowError, SilenceError
 from mpiflow.peer.stopping import ignore_all
 
 _watch: dict[str, object] = {}      # what ``watch_exit`` set up; C calls it at the very end, so it must live until then
@@ -52,7 +52,8 @@ def abort(error: BaseException) -> NoReturn:
         text, status = "".join(traceback.format_exception(error)), 3
     with contextlib.suppress(OSError, ValueError, AttributeError):      # user code may have closed it
         print(text, file=sys.__stderr__, flush=True)
-    if survivable(MPI.COMM_WORLD):  # the others go on without this rank; they would not notice any other end of it
+    if survivable(MPI.COMM_WORLD) and not isinstance(error, SilenceError):
+        # The others go on without this rank; they would not notice any other end of it.
         os.kill(os.getpid(), signal.SIGKILL)
     MPI.COMM_WORLD.Abort(status)
     os._exit(status)                # MPICH comes back from Abort

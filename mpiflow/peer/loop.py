@@ -30,6 +30,8 @@ from mpiflow.peer.keeping import LEAST
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.transfers import Transfers
+from mpiflow.peer.waiting import Work
+from mpiflow.peer.watch import ASK, PERIOD, Watch
 
 BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
@@ -65,7 +67,7 @@ class Loop:
     def __init__(self, state: PeerState, epochs: Epochs, transfers: Transfers, executor: Executor,
                  named: frozenset[int], leave: Callable[[], None], stops: Stops,
                  keep: Callable[[int, Value, float, float], bool] | None = None, grace: float = GRACE,
-                 struck: Callable[[BaseException], bool] = lambda error: False) -> None:
+                 struck: Callable[[BaseException], bool] = lambda error: False, watch: Watch | None = None) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -80,6 +82,7 @@ class Loop:
                 whether it saves it.
             grace: How long running tasks may go on when somebody wants the run to stop [s].
             struck: Whether an error comes of the death of a rank that others survive; then it has told them.
+            watch: Says what this rank waits for.
         """
         self._state = state
         self._epochs = epochs
@@ -92,6 +95,8 @@ class Loop:
         self._worth = LEAST if keep else math.inf
         self._grace = grace
         self._stops, self._struck = stops, struck
+        self._watch = watch
+        self._look_at = 0.0                     # when to see next whether anything moves
         self._stop_until = math.inf             # running tasks may go on until then
         self.values: dict[int, Value] = {}
         self._lock = threading.Lock()
@@ -128,6 +133,8 @@ class Loop:
         try:
             with self._lock:
                 self._epoch_over = self._began
+                if self._watch:
+                    self._watch.follow(Work(self._state, self._transfers), self._began)
                 self._state.begin(self)
                 self._turn_until_ended()
         finally:
@@ -153,6 +160,8 @@ class Loop:
                 waited = time.perf_counter() - since
                 if waited > _ALONE:
                     looks = 1
+                    if waited > PERIOD:
+                        self._look()
                     _nap(waited, _BUSY_SPIN if self._transfers.busy else _SPIN)
 
     def _run_tasks(self) -> None:
@@ -198,6 +207,15 @@ class Loop:
             raise OperationError(f"{self._failed[1]}\nand some rank did not hear of it for {PATIENCE} s: an operation there "
                                  "keeps the interpreter to itself")
         return bool(arrived or sent)
+
+    def _look(self) -> None:
+        """Now and then hear signals, and see whether anything moves."""
+        now = time.perf_counter()
+        if now >= self._look_at:
+            self._look_at = now + PERIOD
+            self._hear_signals()
+            if self._watch:
+                self._watch.look(now)
 
     def _obey_stop(self, now: float) -> None:
         """Somebody wants the run to stop: pass it on, and when all ranks know, let what is running here go on for a while."""
@@ -302,19 +320,27 @@ class Loop:
 
     # The second thread
 
+    def _hear_signals(self) -> None:
+        """Notice signals to stop, and the one that asks what this rank waits for."""
+        if ASK in self._stops.hear() and self._watch:
+            self._watch.ask()
+
     def _help(self) -> None:
         """Turn the loop while the main thread is in a task."""
         rest = _TICK / 2
         try:
             while not self._closed.is_set():
                 since = self._since
+                if since is not None and time.perf_counter() >= self._look_at:
+                    with self._lock:
+                        self._look()
                 if since is None or time.perf_counter() - since < _TICK:
                     rest = min(2 * rest, _REST)
                     self._rest(since, rest)
                     continue
                 rest = _TICK / 2
                 moved = False
-                self._stops.hear()
+                self._hear_signals()
                 for _ in range(_BURST if self._transfers.busy else 1):
                     with self._lock:
                         moved = (self._since is not None and self._turn()) or moved

@@ -22,7 +22,7 @@ def greet(local: Local, request: Request, rank: int) -> Hello:
     digest = ""
     if local.workflow:
         options = (local.workflow.digest, str(request.results), request.keep_going, request.replan, request.resume,
-                   request.forced, request.grace)
+                   request.forced, request.grace, request.watch, request.silence)
         digest = hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
     return Hello(rank, socket.gethostname(), mpiflow.__version__, digest, tuple(local.code),
                  tuple(map(_encodable, local.complaints)), local.sources,

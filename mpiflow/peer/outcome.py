@@ -36,6 +36,8 @@ class Request:
         forced: Steps that run again in any case.
         grace: How long running tasks may go on when somebody wants the run to stop [s].
         cache: Where blocks are saved and taken from, if not in the store.
+        watch: After how long without a move each rank says what it waits for [s]; 0 for never.
+        silence: How long a rank may be silent before the run is ended [s]; 0 for ever.
     """
 
     file: Path
@@ -49,6 +51,8 @@ class Request:
     forced: tuple[str, ...] = ()
     grace: float = 20.0
     cache: Path | None = None
+    watch: float = 30.0
+    silence: float = 0.0
 
     @property
     def blocks(self) -> Path:

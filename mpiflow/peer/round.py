@@ -31,6 +31,7 @@ from mpiflow.peer.state import PeerState
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import settle, struck
 from mpiflow.peer.transfers import Transfers
+from mpiflow.peer.watch import Watch
 from mpiflow.planning.history import expectations
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import make_plan
@@ -53,6 +54,7 @@ class Setting:
         began: When this run did, by ``time.perf_counter`` [s].
         keeper: Saves blocks; None if none are to be saved.
         stops: Signals that ask for a stop.
+        watch: Says what this rank waits for.
         warnings: What the user should know of what happened so far.
         again: Whether this is not the first round, so that blocks of the rounds before count.
     """
@@ -67,6 +69,7 @@ class Setting:
     began: float
     keeper: Keeper | None
     stops: Stops
+    watch: Watch
     warnings: tuple[str, ...] = ()
     again: bool = False
 
@@ -87,7 +90,7 @@ class Left:
     held: dict[str, Value] = field(default_factory=dict)
     starts: list[float] = field(default_factory=list)
     over: Round | None = None
-    links: list[tuple[Epochs, Transfers]] = field(default_factory=list)
+    links: list[Epochs | Transfers] = field(default_factory=list)
 
 
 def run_rounds(setting: Setting, left: Left, conclude: Callable[[Outcome], None]) -> Outcome:
@@ -97,8 +100,8 @@ def run_rounds(setting: Setting, left: Left, conclude: Callable[[Outcome], None]
         MPI.Exception: A rank has died; ``left`` says what is in memory.
         InternalError: Ranks disagree; or a rank has died, and what came from it was cut off.
     """
-    epochs, transfers = Epochs(setting.comm), Transfers(setting.comm)
-    left.links.append((epochs, transfers))
+    epochs, transfers = Epochs(setting.comm, setting.watch), Transfers(setting.comm)
+    left.links += [epochs, transfers]
     while True:
         round = Round(setting, epochs, transfers, left, conclude)
         round.run()
@@ -129,7 +132,8 @@ class Round:
         self._state = PeerState(comm.rank, plan, self._catalog, setting.machine, keep_going=request.keep_going,
                                 replan=request.replan, restored=self._spare)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
-                          setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm))
+                          setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
+                          setting.watch)
         exchange(epochs, b"")                   # all have a plan
         left.starts.append(time.time())
         self._preparation = time.perf_counter() - setting.began

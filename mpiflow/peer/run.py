@@ -17,10 +17,12 @@ from mpiflow.peer.keeping import Keeper
 from mpiflow.peer.measure import measured
 from mpiflow.peer.meeting import agree, greet
 from mpiflow.peer.outcome import Outcome, Request
+from mpiflow.peer.pulse import Pulse
 from mpiflow.peer.reading import Local, read
 from mpiflow.peer.round import Left, Setting, run_rounds
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import settle, struck
+from mpiflow.peer.watch import Watch
 from mpiflow.planning.history import merge
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.tasks import TaskGraph
@@ -93,7 +95,9 @@ class _Crew:
             DocumentError, LaunchError: As for ``run``.
             InternalError: Ranks disagree; or a rank has died, and what came from it was cut off.
         """
-        epochs = Epochs(self.comm)
+        watch = Watch(Pulse(self.comm), self._request.watch, self._request.silence)
+        epochs = Epochs(self.comm, watch)
+        self._left.links.append(epochs)
         said = [_decode_return(part) for part in exchange(epochs, encode(self._return()))] if self._again else []
         names = [one.name for one in said] or range(self._num)
         if not all(one.met for one in said) or not said:
@@ -102,7 +106,7 @@ class _Crew:
         if said and all(one.over for one in said):
             return self._left.over.conclude(epochs, self.comm.rank, tuple(self._warnings))
         self._left.over = None
-        return run_rounds(self._setting(epochs, names), self._left, conclude)
+        return run_rounds(self._setting(epochs, names, watch), self._left, conclude)
 
     def _return(self) -> _Return:
         return _Return(self._name, bool(self._hellos), self._left.over is not None)
@@ -115,17 +119,17 @@ class _Crew:
         agree(hellos, request, local, self._sources)
         self._hellos = dict(zip(names, hellos, strict=True))
 
-    def _setting(self, epochs: Epochs, names: Sequence[int]) -> Setting:
+    def _setting(self, epochs: Epochs, names: Sequence[int], watch: Watch) -> Setting:
         """Compile the workflow for the ranks that are there. **Collective**."""
         comm, request, local = self.comm, self._request, self._local
-        hosts = tuple(self._hellos[name].host for name in names)
+        hosts = watch.hosts = tuple(self._hellos[name].host for name in names)
         graph = lower(local.workflow, local.registry, _seen_by(self._sources, names), comm.size, recovering=self._again)
         _check_forced(request, graph)
         if request.save and self._keeper is None:
             self._keeper = Keeper(local.workflow.document.name, local.registry, request.blocks,
                                   min(hello.token for hello in self._hellos.values()), self._name, hosts[comm.rank])
         return Setting(comm, request, local, graph, hosts, measured(comm, epochs, hosts),
-                       merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self._stops,
+                       merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self._stops, watch,
                        tuple(self._warnings), self._again)
 
     def settled(self, over: bool) -> bool:

@@ -32,12 +32,19 @@ class Stops:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.asked = number
 
-    def hear(self) -> None:
-        """Notice signals from any thread while the main one is in C code, which Python's own handlers have to wait for."""
+    def hear(self) -> bytes:
+        """Notice signals from any thread while the main one is in C code, which Python's own handlers have to wait for.
+
+        Returns:
+            The numbers of all signals, of these and of others, that have come since the last call.
+        """
+        heard = b""
         with contextlib.suppress(BlockingIOError):
-            for number in os.read(self._waken, 64):
-                if number in SIGNALS:
-                    self.asked = number
+            heard = os.read(self._waken, 64)
+        for number in heard:
+            if number in SIGNALS:
+                self.asked = number
+        return heard
 
     def close(self) -> None:
         """Put everything back; but once asked to stop, this process ends as it has decided to.

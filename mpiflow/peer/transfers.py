@@ -177,6 +177,22 @@ class Transfers:
         """Whether payload is under way."""
         return bool(self._incoming or self._outgoing)
 
+    @property
+    def num_left(self) -> int:
+        """Messages of blocks under way that are still to arrive or to leave, and blocks that wait to be sent."""
+        return sum([len(item.requests) for item in (*self._incoming, *self._outgoing)]) + len(self._queue)
+
+    @property
+    def coming(self) -> list[tuple[int, int, int]]:
+        """Blocks that are being received: task, source, messages left."""
+        return [(item.task, item.source, len(item.requests)) for item in self._incoming]
+
+    @property
+    def leaving(self) -> list[tuple[int, int, int]]:
+        """Blocks that are being sent or wait for it: task, destination, messages left."""
+        return [*((item.task, item.rank, len(item.requests)) for item in self._outgoing),
+                *((task, rank, 1) for task, rank, _ in self._queue)]
+
     def trim(self, now: float) -> None:
         """Give back memory of received blocks that has not been in use for a while; ``now`` is any clock [s]."""
         self._buffers.trim(now)

@@ -6,6 +6,7 @@ import glob
 import os
 import tokenize
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import numpy as np
@@ -83,6 +84,8 @@ def _stamp(file: str) -> tuple[int, int, int]:
 
 def reason(error: Exception) -> str:
     """Say why a file cannot be used; h5py surrounds the system's reason with a long story."""
+    if isinstance(error, BlockingIOError):
+        return "it is locked: another process has it open for writing"
     if getattr(error, "errno", None):
         return os.strerror(error.errno)
     return str(error) or type(error).__name__
@@ -157,17 +160,45 @@ def load(workflow: Workflow, block: Block) -> np.ndarray:
     if made:
         return generate(made[1], block.start, block.stop)
     try:
-        if _stamp(block.file) != block.stamp:
-            raise MachineError(f"{block.file} has changed since the run was planned")
-        return _rows(dataset, block)
+        _check_stamp(block)
+        rows = _rows(dataset, block)
+        _check_stamp(block)                                 # or they may be of two versions
+        return rows
     except _UNREADABLE as error:
         raise MachineError(f"cannot read {block.file}: {reason(error)}") from None
 
 
+def _check_stamp(block: Block) -> None:
+    if _stamp(block.file) != block.stamp:
+        raise MachineError(f"{block.file} has changed since the run was planned")
+
+
+def _npy_rows(file: str, start: int, stop: int) -> np.ndarray:
+    """Read rows, not through the map: reading from that ends the process (SIGBUS) if the file is cut meanwhile."""
+    mapped = _npy(file)
+    size = mapped.itemsize
+    rows = np.empty(mapped[start:stop].shape if mapped.ndim else (), mapped.dtype)
+    with open(file, "rb") as opened:
+        if mapped.flags.c_contiguous:
+            _fill(rows, opened, mapped.offset + start * (mapped[:1].nbytes if mapped.ndim else 0))
+        else:                                               # Fortran's order: each column by itself
+            column = np.empty(len(rows), mapped.dtype)
+            for number, index in enumerate(np.ndindex(*reversed(mapped.shape[1:]))):
+                _fill(column, opened, mapped.offset + (number * len(mapped) + start) * size)
+                rows[:, *reversed(index)] = column
+    return rows
+
+
+def _fill(array: np.ndarray, opened: BinaryIO, offset: int) -> None:
+    """Read an array from its place in a file."""
+    opened.seek(offset)
+    if array.nbytes and opened.readinto(array.reshape(-1).view(np.uint8)) < array.nbytes:
+        raise ValueError("it is shorter than its header says")
+
+
 def _rows(dataset: Dataset, block: Block) -> np.ndarray:
     if _is_npy(block.file):
-        mapped = _npy(block.file)
-        return np.array(mapped[block.start:block.stop] if mapped.ndim else mapped, order="C")
+        return _npy_rows(block.file, block.start, block.stop)
     with _hdf5(block.file) as opened:
         stored = opened[dataset.path]
         return stored[block.start:block.stop] if stored.shape else np.asarray(stored[()])

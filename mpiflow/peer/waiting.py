@@ -1,0 +1,105 @@
+"""What a rank does and waits for, in words; no MPI here."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from mpiflow.peer.state import PeerState
+from mpiflow.planning.tasks import Task
+
+_SHOWN = 8              # lines of one kind
+_NEXT = 3               # tasks that a silent rank may have come to
+_OWN = str(Path(__file__).parent)
+
+
+class UnderWay(Protocol):
+    """What ``Transfers`` knows of blocks under way: task, other rank, messages left."""
+
+    @property
+    def num_left(self) -> int: ...
+
+    @property
+    def coming(self) -> list[tuple[int, int, int]]: ...
+
+    @property
+    def leaving(self) -> list[tuple[int, int, int]]: ...
+
+
+class Work:
+    """A rank that takes part in a run, as a watch sees it."""
+
+    def __init__(self, state: PeerState, transfers: UnderWay) -> None:
+        self._state = state
+        self._transfers = transfers
+        self._task: tuple[int | None, float] = None, 0.0
+
+    def progress(self) -> tuple[int, object]:
+        """Give the number of epochs, and what is another when a task ends or a block moves; in each epoch while tasks run."""
+        catalog, transfers = self._state.catalog, self._transfers
+        if self._state.running != self._task[0]:
+            self._task = self._state.running, time.perf_counter()
+        beat = catalog.version if catalog.running or self._state.running is not None else 0
+        received = sum([traffic.received for traffic in catalog.traffic])
+        return catalog.version, (catalog.num_open, received, beat, transfers.num_left)
+
+    def lines(self, now: float, asked: bool) -> list[str]:
+        """Say what is running, what is under way and what is waited for; who asked has the stack already."""
+        state, tasks = self._state, self._state.plan.graph.tasks
+        found = []
+        if state.running is not None:
+            found.append(f"runs {name(state.running, tasks)} for {now - self._task[1]:.1f} s")
+            found += [] if asked else [f"  {line}" for line in user_stack()]
+        else:
+            found.append("runs nothing" + (": it starts nothing more" if state.stopping else ""))
+        entries = state.catalog.tasks
+        found += _some(f"when rank {entries[task].rank} was last heard of, it ran {name(task, tasks)}"
+                       for task in sorted(state.catalog.running - {state.running}))
+        found += _some(self._waited_for())
+        found += _some(f"receives {name(task, tasks)} from rank {rank}, {num} messages are left"
+                       for task, rank, num in self._transfers.coming)
+        found += _some(f"sends {name(task, tasks)} to rank {rank}, {num} messages are left"
+                       for task, rank, num in self._transfers.leaving)
+        return found
+
+    def excuse(self, rank: int) -> str:
+        """Say why ``rank`` may be silent, with the tasks that it runs or comes to next, as far as this rank knows."""
+        plan, entries = self._state.plan, self._state.catalog.tasks
+        open_tasks = [task for task in plan.order if plan.ranks[task] == rank and not entries[task].state.final]
+        running = [task for task in open_tasks if task in self._state.catalog.running]
+        named = ", ".join(name(task, plan.graph.tasks) for task in running or open_tasks[:_NEXT])
+        there = f"; {'it runs' if running else 'next there:'} {named}" if named else ""
+        return f"an operation there keeps the interpreter to itself{there}"
+
+    def _waited_for(self) -> Iterable[str]:
+        state, plan = self._state, self._state.plan
+        for block in state.waiting_for:
+            source = next((source for source, rank in plan.routes[block] if rank == state.rank), plan.ranks[block])
+            made = state.catalog.tasks[block].state.name.lower()
+            yield f"waits for the block of {name(block, plan.graph.tasks)} from rank {source}; as all know, it is {made}"
+
+
+def name(number: int, tasks: Sequence[Task]) -> str:
+    """Name a task as people know it."""
+    task = tasks[number]
+    return f"task {number} (step {task.step!r}{f', operation {task.operation}' if task.operation else ''})"
+
+
+def user_stack() -> list[str]:
+    """Where user code is in the main thread, innermost call last; nothing if there is none."""
+    frame = sys._current_frames().get(threading.main_thread().ident)
+    frames = traceback.extract_stack(frame) if frame else []
+    last = max((i for i, item in enumerate(frames) if item.filename.startswith(_OWN)), default=len(frames))
+    return [f"at {item.filename}:{item.lineno} in {item.name}: {item.line}" for item in frames[last + 1:][-_SHOWN:]]
+
+
+def _some(lines: Iterable[str]) -> list[str]:
+    """Give the first lines, and how many more there are."""
+    all_lines = list(lines)
+    more = len(all_lines) - _SHOWN
+    return all_lines if more <= 0 else [*all_lines[:_SHOWN], f"and {more} more of these"]
