@@ -63,8 +63,8 @@ def check_launch(size: int | None, library: str, environment: Mapping[str, str])
 def _give_up(joined: threading.Event) -> None:
     """End this process if the others do not come: a launcher that lets ranks survive others lets them wait for ever."""
     if not joined.wait(PATIENCE):
-        print(f"mpiflow: error: rank {launched_rank(os.environ)} has waited {PATIENCE:.0f} s for MPI to start: some rank has died, "
-              "or was not started", file=sys.__stderr__, flush=True)
+        print(f"mpiflow: error: rank {launched_rank(os.environ)} has waited {PATIENCE:.0f} s for MPI to start: some rank has "
+              "died, or was not started", file=sys.__stderr__, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
