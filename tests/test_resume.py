@@ -93,7 +93,7 @@ class Place:
         return Counter(line.partition(" ")[2] for line in file.read_text().splitlines()) if file.exists() else Counter()
 
     def fresh_calls(self):
-        """Forget the calls so far; give the file."""
+        """Forget the calls so far."""
         (self.folder / "calls").unlink(missing_ok=True)
 
     @property
