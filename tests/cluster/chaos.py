@@ -62,6 +62,7 @@ class Verdict:
     deaths: list[float] = field(default_factory=list)           # times of day
     recoveries: list[float] = field(default_factory=list)       # seconds from a death to work again
     num_again: int = 0                  # tasks that ran again though a journal had their blocks
+    crashed: bool = False               # the launcher itself
     num_hit: int = 0                    # kills that came before the end
     problems: list[str] = field(default_factory=list)
 
@@ -102,6 +103,8 @@ class Chaos:
         verdict.status = self._run(folder, self._num_ranks, verdict, verdict.kills)
         if verdict.problems:
             return verdict
+        if verdict.status < 0 and (folder / "run.json").exists():       # the launcher crashed, the run did not
+            verdict.crashed, verdict.status = True, json.loads((folder / "run.json").read_text())["status"]
         survives = self._stack.name == "ulfm"
         if survives and verdict.status not in (0, STOPPED):
             verdict.problems.append(f"ended with status {verdict.status} though others were alive")
@@ -208,6 +211,7 @@ def report(verdicts: Sequence[Verdict], survives: bool, seconds: float) -> bool:
         "stopped, to be resumed (status 75)": sum(verdict.status == STOPPED for verdict in verdicts),
         "ended otherwise, to be resumed": len(verdicts) - finished - hung,
         "finished by --resume": f"{sum(verdict.resumed == 0 for verdict in went_on)} of {len(went_on)}",
+        "launcher crashed, but the run's record is whole": sum(verdict.crashed for verdict in verdicts),
         "hung": hung, "wrong results": wrong, "tasks run again although saved": sum(verdict.num_again for verdict in verdicts),
         "other problems": sum(len(verdict.problems) for verdict in verdicts) - hung - wrong,
         "from the last kill to the end, mean and max [s]": _times([verdict.seconds for verdict in verdicts]),

@@ -1,0 +1,101 @@
+"""Ranks that die at moments that chance hardly finds: while others are in long operations, and when the run is over."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from chaos_launch import MAKE, STACKS, launched
+
+LIMIT = 60.0
+OPERATIONS = """
+import hashlib, os, time
+from mpiflow import operation
+
+def first(mark):
+    # Whether this is the first time; the mark tells the test.
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+        return True
+    except FileExistsError:
+        return False
+
+@operation
+def asleep(x, mark):
+    if first(mark):
+        time.sleep(1000)
+    return x + 1
+
+@operation
+def stuck(x, mark):
+    # One C call of many minutes, that no signal handler of Python interrupts.
+    if first(mark):
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
+    return x + 1
+"""
+DOCUMENT = """
+mpiflow: 1
+name: deaths
+operations: [ops.py]
+datasets:
+  x: {arange: {stop: 10}, rank: 0}
+  y: {arange: {stop: 11}, rank: 1}
+steps: STEPS
+results: {a: a.npy}
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start four ranks on a workflow."""
+    stack = STACKS["ulfm"]
+    assert (stack.programs / "mpirun").exists(), f"the environment for this is missing: run '{MAKE['ulfm']}'"
+    (tmp_path / "ops.py").write_text(OPERATIONS)
+
+    def starting(steps):
+        (tmp_path / "workflow.yaml").write_text(DOCUMENT.replace("STEPS", steps))
+        return launched(stack, 4, ["workflow.yaml", "--record", "record.json"], tmp_path, "log")
+    return starting
+
+
+def until(fact):
+    end = time.monotonic() + LIMIT
+    while not (found := fact()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found
+
+
+@pytest.mark.parametrize("operation, num_left", [("asleep", 3), ("stuck", 2)])
+def test_an_operation_does_not_keep_the_others_waiting_for_ever(start, tmp_path, operation, num_left):
+    with start("{a: '" + operation + "(x, mark=\"mark\")'}") as launch:
+        ranks = until(lambda: launch.joined(4))
+        until((tmp_path / "mark").exists)
+        os.kill(ranks[3], signal.SIGKILL)
+        until(lambda: not launch.running())
+    log = (tmp_path / "log").read_text()
+    assert launch.process.returncode == 0, log
+    assert len(json.loads((tmp_path / "record.json").read_text())["hosts"]) == num_left and (tmp_path / "a.npy").exists()
+    assert "rank 3 on" in log and ("keeps this one from meeting the others" in log) == (operation == "stuck")
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+def test_a_death_while_the_end_is_reported_loses_neither_the_report_nor_what_was_made(start, tmp_path, victim):
+    os.mkfifo(tmp_path / "record.json")         # who writes the record waits here for a reader
+    with start("{a: sum(x) + sum(y)}") as launch:
+        ranks = until(lambda: launch.joined(4))
+        until(lambda: "done in" in (tmp_path / "log").read_text())
+        os.kill(ranks[victim], signal.SIGKILL)
+        read = json.loads((tmp_path / "record.json").read_text()) if victim else json.loads(second_record(tmp_path))
+        until(lambda: not launch.running())
+    log = (tmp_path / "log").read_text()
+    assert launch.process.returncode == 0, log
+    assert len(read["rounds"]) == 1 and read["status"] == 0
+    assert log.count("done in") == (1 if victim else 2)
+
+
+def second_record(folder):
+    """What the next one writes, when the first one that would have written the record is dead."""
+    until(lambda: (folder / "log").read_text().count("done in") == 2)
+    return (folder / "record.json").read_text()
