@@ -170,6 +170,7 @@ class Hello(Struct, frozen=True, array_like=True):
         sources: The files that it sees.
         history: What earlier runs have shown of the operations, if its store tells.
         token: A name that no other run has; the least of all ranks is that of the run.
+        absent: Whether the document is not there.
     """
 
     rank: int
@@ -181,6 +182,7 @@ class Hello(Struct, frozen=True, array_like=True):
     sources: tuple[SourceEntry, ...] = ()
     history: tuple[Seen, ...] = ()
     token: str = ""
+    absent: bool = False
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -88,6 +88,15 @@ def _is_builtin(item: Operation) -> bool:
     return getattr(item.function, "__module__", None) in {module.__name__ for module in _BUILTIN_MODULES}
 
 
+def texts(path: Path) -> dict[str, bytes]:
+    """Give the text of a module, under no name, and by name those of its neighbours that it imports, directly or not. Local.
+
+    Raises:
+        OSError: One of them cannot be read.
+    """
+    return _with_neighbours(path.read_bytes(), path.parent)
+
+
 def _with_neighbours(source: bytes, folder: Path) -> dict[str, bytes]:
     """Give a module's text, under no name, and that of the files in ``folder`` that it imports, directly or not."""
     found = {"": source}

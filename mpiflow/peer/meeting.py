@@ -26,7 +26,7 @@ def greet(local: Local, request: Request, rank: int) -> Hello:
         digest = hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
     return Hello(rank, socket.gethostname(), mpiflow.__version__, digest, tuple(local.code),
                  tuple(map(_encodable, local.complaints)), local.sources,
-                 concerning(read_history(request.store)[0], local.registry), _token())
+                 concerning(read_history(request.store)[0], local.registry), _token(), local.absent)
 
 
 def _token() -> str:

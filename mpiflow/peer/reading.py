@@ -25,6 +25,7 @@ class Local:
         code: Hashes of its modules, in order.
         complaints: What is wrong.
         sources: The files of its datasets that this rank sees.
+        absent: Whether the document is not there.
     """
 
     workflow: Workflow | None = None
@@ -32,6 +33,7 @@ class Local:
     code: list[str] = field(default_factory=list)
     complaints: list[Complaint] = field(default_factory=list)
     sources: tuple[SourceEntry, ...] = ()
+    absent: bool = False
 
     def problems(self, complaints: Iterable[Complaint], sources: Sequence[SourceEntry]) -> list[Problem]:
         """Give what is wrong besides the ``complaints`` of all ranks, seen from what all of them know: ``sources``."""
@@ -45,13 +47,21 @@ class Local:
         return located.problems[num:]
 
 
-def read(file: Path, overrides: Mapping[str, str], rank: int) -> Local:
-    """Read document, modules and the descriptions of files. Local: errors become complaints, never exceptions."""
-    local = Local()
+def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") -> Local:
+    """Read document, modules and the descriptions of files. Local: errors become complaints, never exceptions.
+
+    Args:
+        file: The document.
+        overrides: Parameters given on the command line.
+        rank: This rank.
+        name: What the document is called in messages, if not ``file``.
+    """
+    local, name = Local(), name or str(file)
     try:
-        local.workflow = draft_workflow(decode(file.read_bytes(), str(file)), str(file), overrides)
+        local.workflow = draft_workflow(decode(file.read_bytes(), name), name, overrides)
     except OSError as error:
-        local.complaints.append(Complaint(str(file), 0, 0, f"cannot read the workflow: {error.strerror}"))
+        local.absent = isinstance(error, FileNotFoundError)
+        local.complaints.append(Complaint(name, 0, 0, f"cannot read the workflow: {error.strerror}"))
     except DocumentError as error:
         local.complaints += [Complaint(p.file, p.line, p.column, p.message) for p in error.problems]
     if local.workflow is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from tempfile import TemporaryDirectory
 
 from mpi4py import MPI
 from msgspec import Struct, msgpack
@@ -20,6 +21,7 @@ from mpiflow.peer.outcome import Outcome, Request
 from mpiflow.peer.pulse import Pulse
 from mpiflow.peer.reading import Local, read
 from mpiflow.peer.round import Left, Setting, run_rounds
+from mpiflow.peer.staging import pack, sender, unpack
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import settle, struck
 from mpiflow.peer.watch import Watch
@@ -85,6 +87,8 @@ class _Crew:
         self._again = False
         self._lost_at = 0.0
         self._noted: set[int] = set()           # dead ranks that the user is told of
+        self._seeing: set[int] = set()          # names of those that see the workflow, if some do not
+        self._folder: TemporaryDirectory | None = None
         self._left = Left()
 
     def attempt(self, conclude: Callable[[Outcome], None]) -> Outcome:
@@ -113,17 +117,31 @@ class _Crew:
 
     def _meet(self, epochs: Epochs, names: Sequence[int]) -> None:
         """Exchange what each rank sees, and agree on what is to be done."""
-        comm, request, local = self.comm, self._request, self._local
-        hellos = [decode_hello(part) for part in exchange(epochs, encode(greet(local, request, comm.rank)))]
+        comm, request = self.comm, self._request
+        hellos = self._greet(epochs)
+        source = sender(hellos)
+        if source is not None:
+            self._seeing = {name for name, hello in zip(names, hellos, strict=True) if not hello.absent}
+            parcel = exchange(epochs, pack(request.file, self._local.workflow) if comm.rank == source else b"")[source]
+            if self._local.absent:
+                file, self._folder = unpack(parcel, request.file.name)
+                self._local = read(file, request.overrides, comm.rank, str(request.file))
+            hellos = self._greet(epochs)
         self._sources = merge_sources(entry for hello in hellos for entry in hello.sources)
-        agree(hellos, request, local, self._sources)
+        agree(hellos, request, self._local, self._sources)
         self._hellos = dict(zip(names, hellos, strict=True))
+
+    def _greet(self, epochs: Epochs) -> list[Hello]:
+        own = greet(self._local, self._request, self.comm.rank)
+        return [decode_hello(part) for part in exchange(epochs, encode(own))]
 
     def _setting(self, epochs: Epochs, names: Sequence[int], watch: Watch) -> Setting:
         """Compile the workflow for the ranks that are there. **Collective**."""
         comm, request, local = self.comm, self._request, self._local
         hosts = watch.hosts = tuple(self._hellos[name].host for name in names)
-        graph = lower(local.workflow, local.registry, _seen_by(self._sources, names), comm.size, recovering=self._again)
+        writers = tuple(rank for rank, name in enumerate(names) if name in self._seeing) or None
+        graph = lower(local.workflow, local.registry, _seen_by(self._sources, names), comm.size, recovering=self._again,
+                      writers=writers)
         _check_forced(request, graph)
         if request.save and self._keeper is None:
             self._keeper = Keeper(local.workflow.document.name, local.registry, request.blocks,

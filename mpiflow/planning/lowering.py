@@ -58,7 +58,7 @@ class Arguments:
 
 
 def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry], size: int, *,
-          recovering: bool = False) -> TaskGraph:
+          recovering: bool = False, writers: tuple[int, ...] | None = None) -> TaskGraph:
     """Make the tasks of ``workflow``. Pure.
 
     Args:
@@ -67,6 +67,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
         sources: The files of its datasets and who sees them, as all ranks know them.
         size: Number of ranks.
         recovering: Whether ranks have died: a dataset goes where it can, and what nobody sees any more is GONE.
+        writers: The ranks that may write results; None if all may.
 
     Raises:
         DocumentError: With every problem found: those noted in ``workflow`` already, unknown operations, wrong
@@ -80,7 +81,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
             lowering.step(name)
         elif workflow.graph.out_degree(name) or name in workflow.document.results:      # what nobody reads is not loaded
             lowering.load(name, blocks[name])
-    lowering.write_results()
+    lowering.write_results(writers)
     workflow.finish()
     return lowering.graph
 
@@ -148,7 +149,7 @@ class _Lowering:
         self.graph.datasets[name] = DatasetEntry(
             name, recipe_id("blocks", ids), made_by, blocks.tasks, unit or "", tuple(tags))
 
-    def write_results(self) -> None:
+    def write_results(self, writers: tuple[int, ...] | None) -> None:
         """Add one task for each result file; several results in one file are written together."""
         files: dict[str, list[str]] = {}
         for name, file in self.workflow.document.results.items():
@@ -158,7 +159,7 @@ class _Lowering:
             inputs = tuple(Input(name, self.named[name].tasks) for name in names)
             entries = [(name, self.graph.datasets[name]) for name in names]
             self._add(Kind.WRITE, "", inputs, (("file", file),), self.estimates.read(inputs, nbytes=0),
-                      recipe=(file, [(name, entry.id, entry.unit, entry.tags) for name, entry in entries]))
+                      recipe=(file, [(name, entry.id, entry.unit, entry.tags) for name, entry in entries]), ranks=writers)
 
     # Loops
 

@@ -1,0 +1,68 @@
+"""A workflow that only some ranks can see: one of these sends it to the others, with the operation modules that it names.
+
+The others keep it in a directory of their own for as long as the run lasts. What is sent is the text of files, no more; it
+is read and checked there as if it had been there already. Files of datasets stay where they are.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from msgspec import Struct, msgpack
+
+from mpiflow.catalog.entries import Hello
+from mpiflow.operations.registry import texts
+from mpiflow.workflow.reading import Workflow
+
+
+class Parcel(Struct, frozen=True, array_like=True):
+    """The text of a document, and of the files beside it that its operations need, by their paths from there."""
+
+    document: bytes
+    files: tuple[tuple[str, bytes], ...]
+
+
+_decode = msgpack.Decoder(Parcel).decode
+
+
+def sender(hellos: Sequence[Hello]) -> int | None:
+    """Give the rank that sends the workflow to those that do not see it; None if all see it, or none does. Pure."""
+    seeing = [hello.rank for hello in hellos if not hello.absent]
+    return seeing[0] if 0 < len(seeing) < len(hellos) else None
+
+
+def pack(file: Path, workflow: Workflow | None) -> bytes:
+    """Put up a workflow for others. Local.
+
+    Modules that are named by an absolute path, or lie above the document, are not sent: all ranks must see these.
+
+    Raises:
+        OSError: It cannot be read any more.
+    """
+    folder, files = file.absolute().parent, {}
+    for module in workflow.document.operations if workflow else ():
+        path = PurePosixPath(module)
+        if not path.is_absolute() and ".." not in path.parts and (folder / path).is_file():
+            files |= {str(path.with_name(f"{name}.py") if name else path): text for name, text in texts(folder / path).items()}
+    return msgpack.encode(Parcel(file.read_bytes(), tuple(sorted(files.items()))))
+
+
+def unpack(data: bytes, name: str) -> tuple[Path, tempfile.TemporaryDirectory]:
+    """Lay out a workflow that has come from another rank. Local.
+
+    Returns:
+        The document, called ``name``, and the directory that it is in, which lives as long as this object.
+
+    Raises:
+        OSError: There is no room for it.
+        msgspec.ValidationError: The bytes are no parcel.
+    """
+    parcel = _decode(data)
+    folder = tempfile.TemporaryDirectory(prefix="mpiflow-")
+    for path, text in ((name, parcel.document), *parcel.files):
+        place = Path(folder.name, path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(text)
+    return Path(folder.name, name), folder
