@@ -32,7 +32,7 @@ class Buffers:
         """
         nbytes = math.prod(shape) * dtype.itemsize
         if nbytes < LEAST or dtype.hasobject:
-            return np.empty(shape, dtype)
+            return np.ndarray(shape, dtype)      # np.empty makes texts of length 0 one character long
         for entry in self._entries:
             memory = entry[0]
             if nbytes <= memory.nbytes <= WASTE * nbytes and sys.getrefcount(memory) <= _UNUSED:

@@ -14,6 +14,7 @@ import numpy as np
 from mpi4py import MPI
 
 from mpiflow.errors import MachineError
+from mpiflow.operations.layout import Forms, allocate, finished, pieces
 from mpiflow.operations.values import Value, columns
 from mpiflow.peer import wire
 from mpiflow.peer.buffers import Buffers
@@ -105,7 +106,7 @@ class Transfers:
             return None
         tag = _PIECE_TAG + self._sequences[rank] % _TAGS
         self._sequences[rank] += 1
-        messages = [*([np.frombuffer(description, np.uint8)] if description else []), *wire.pieces(columns(value))]
+        messages = [*([np.frombuffer(description, np.uint8)] if description else []), *pieces(columns(value), wire.PIECE)]
         requests = [request, *(self._comm.Isend(message, rank, tag) for message in messages)]
         self._outgoing.append(_Outgoing(task, rank, nbytes, requests, [header, *messages]))
         return None
@@ -148,14 +149,14 @@ class Transfers:
             self._receive_into(incoming, follows.arrays)
         self._incoming.append(incoming)
 
-    def _receive_into(self, incoming: _Incoming, arrays: wire.Forms) -> None:
+    def _receive_into(self, incoming: _Incoming, arrays: Forms) -> None:
         try:
-            incoming.arrays = wire.allocate(arrays, self._buffers.empty)
+            incoming.arrays = allocate(arrays, self._buffers.empty)
         except MemoryError as error:
             raise MachineError(f"rank {self._comm.rank}: no memory for the block of task {incoming.task} "
                                f"from rank {incoming.source}: {error}") from None
         incoming.requests = [
-            self._comm.Irecv(piece, incoming.source, incoming.tag) for piece in wire.pieces(incoming.arrays)]
+            self._comm.Irecv(piece, incoming.source, incoming.tag) for piece in pieces(incoming.arrays, wire.PIECE)]
 
     def _receive_pieces(self) -> list[tuple[int, Value]]:
         arrived, waiting = [], []
@@ -168,7 +169,7 @@ class Transfers:
             if incoming.requests:
                 waiting.append(incoming)
             else:
-                arrived.append((incoming.task, wire.finished(incoming.arrays)))
+                arrived.append((incoming.task, finished(incoming.arrays)))
         self._incoming = waiting
         return arrived
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
-from mpiflow.operations.values import Value, columns, from_columns, nbytes
+from mpiflow.operations.layout import ArrayHeader, Forms, allocate, as_bytes, describe, finished, forms
+from mpiflow.operations.values import Value, nbytes
 
 INLINE = 4096       # a block up to this size [bytes] travels in one message with its header
 HEADER = 8192       # size [bytes] of a receive posted for a header
@@ -34,14 +34,6 @@ _SIZE = _START.size
 INLINED, IN_PIECES, DESCRIBED = range(3)       # where the rest of a block is
 
 
-class ArrayHeader(Struct, frozen=True, array_like=True):
-    """One array of a block: name of its column, dtype as numpy's file format writes it, shape."""
-
-    name: str
-    dtype: str | list
-    shape: tuple[int, ...]
-
-
 class Head(Struct, frozen=True, array_like=True):
     """What the head of a message says.
 
@@ -54,17 +46,6 @@ class Head(Struct, frozen=True, array_like=True):
     form: int
     nbytes: int
     arrays: tuple[ArrayHeader, ...]
-
-
-class ArrayForm(NamedTuple):
-    """One array of a block, ready to be made."""
-
-    name: str
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-
-Forms = tuple[ArrayForm, ...]
 
 
 class Follows(NamedTuple):
@@ -115,7 +96,7 @@ def pack(task: int, sequence: int, value: Value) -> tuple[bytes, bytes, int]:
 
 
 def _write(value: Value) -> _Written:
-    arrays = tuple([ArrayHeader(name, np.lib.format.dtype_to_descr(array.dtype), array.shape) for name, array in columns(value)])
+    arrays = describe(value)
     size = nbytes(value)
     inlined = size <= INLINE
     head = _ENCODER.encode(Head(INLINED if inlined else IN_PIECES, size, arrays))
@@ -167,7 +148,7 @@ def _read_head(key: int, data: bytes) -> _Read:
     head = _HEAD.decode(data)
     if not INLINED <= head.form <= DESCRIBED:
         raise msgspec.ValidationError(f"not a header: form {head.form}")
-    arrays = _forms(head.arrays)
+    arrays = forms(head.arrays)
     rest = Follows(head.nbytes, None if head.form == DESCRIBED else arrays)
     payload = struct.Struct(f"{head.nbytes if head.form == INLINED else 0}s")
     found = _Read(head.form == INLINED, len(arrays) == 1 and not arrays[0].name, rest, payload)
@@ -190,46 +171,4 @@ def unpack_arrays(data: bytes) -> Forms:
     Raises:
         msgspec.ValidationError: The bytes are none.
     """
-    return _forms(_ARRAYS.decode(data))
-
-
-def _forms(arrays: tuple[ArrayHeader, ...]) -> Forms:
-    return tuple([ArrayForm(item.name, _dtype(item.dtype), item.shape) for item in arrays])
-
-
-def _dtype(descr: str | list) -> np.dtype:
-    return np.lib.format.descr_to_dtype(_tuples(descr))
-
-
-def _tuples(descr: str | list) -> str | list:
-    """msgpack gives lists where numpy wants tuples: (name, dtype) or (name, dtype, shape) for each field."""
-    if isinstance(descr, str):
-        return descr
-    return [(name if isinstance(name, str) else tuple(name), _tuples(kind), *map(tuple, shape))      # (title, name)
-            for name, kind, *shape in descr]
-
-
-def allocate(arrays: Forms, empty: Callable[..., np.ndarray] = np.empty) -> list[tuple[str, np.ndarray]]:
-    """Make the arrays that a block is received into, by ``np.empty`` or the like."""
-    return [(name, empty(shape, dtype)) for name, dtype, shape in arrays]
-
-
-def as_bytes(array: np.ndarray) -> np.ndarray:
-    """View a C-contiguous array as uint8, without a copy."""
-    return array.reshape(-1).view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
-
-
-def finished(arrays: list[tuple[str, np.ndarray]]) -> Value:
-    """Give the received arrays as a read-only value."""
-    for _, array in arrays:
-        array.flags.writeable = False
-    return from_columns(arrays)
-
-
-def pieces(arrays: list[tuple[str, np.ndarray]] | tuple[tuple[str, np.ndarray], ...]) -> list[np.ndarray]:
-    """Cut arrays into messages: uint8 views of at most PIECE bytes."""
-    cut = []
-    for _, array in arrays:
-        flat = as_bytes(array)
-        cut += [flat[start:start + PIECE] for start in range(0, len(flat), PIECE)]
-    return cut
+    return forms(_ARRAYS.decode(data))
