@@ -1,20 +1,28 @@
 """Jobscripts on a real SLURM of four nodes: what they run, how they end, what signals do."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import slurm
+from chaos_workflow import numbers
 from launching import EXAMPLES, ROOT, mpiflow
+
+from mpiflow.storage.store import read_store
 
 SCRIPTS = ROOT / "jobscripts"
 SCENARIO = EXAMPLES / "scenarios" / "2-linear-two.yaml"
 ADK = EXAMPLES / "adk" / "workflow.yaml"
+LONG = Path(__file__).with_name("rounds") / "workflow.yaml"
+NUM_TASKS, ENOUGH = 48, 6           # of LONG: its waves; those that end in a round before others wait for a signal
+PATIENCE = 120.0                    # seconds for a round, on a busy machine
 # The environment's python and mpirun first, as after the site's lines; Open MPI lets root run only if told twice.
 SITE = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
         "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -127,20 +135,54 @@ def test_the_script_of_the_verb_is_accepted_and_runs(cluster, tmp_path, expected
 
 # Signals and rounds
 
+class Rounds:
+    """A run in a directory of its own, and what its tasks have noted there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def notes(self) -> list[tuple[int, str, str, str]]:
+        """Round, rank's process, task, and whether it starts or ends; in order."""
+        log = self.folder / "log"
+        return [(int(number), *rest) for number, *rest in map(str.split, log.read_text().splitlines())] if log.exists() else []
+
+    @property
+    def made(self) -> set[str]:
+        """Ids of the blocks that are in the store."""
+        return set(read_store(self.folder / ".mpiflow").made)
+
+    @property
+    def results(self) -> dict:
+        return numbers(self.folder / "results")
+
+    def underway(self, number: int, before: int = 0) -> None:
+        """Wait until tasks of round ``number`` have ended and the store has more blocks than ``before``."""
+        slurm.until(lambda: sum(note[0] == number and note[3] == "ends" for note in self.notes) >= ENOUGH
+                    and len(self.made) > before, f"tasks of round {number}", PATIENCE)
+
+    def check_tasks(self) -> None:
+        """Every task has ended once, and of what a rank started in a round at most one task has run again."""
+        starts = [note for note in self.notes if note[3] == "starts"]
+        ends = Counter(note[2] for note in self.notes if note[3] == "ends")
+        last = {task: number for number, _, task, _ in starts}
+        again = Counter((number, pid) for number, pid, task, _ in starts if last[task] > number)
+        assert len(ends) == NUM_TASKS and set(ends.values()) == {1}, ends
+        assert set(again.values()) <= {1} and len(starts) == NUM_TASKS + again.total(), again
+
+
 @pytest.fixture
-def place(tmp_path):
-    """A directory in which ``python -m mpiflow`` is the stand-in."""
-    (tmp_path / "mpiflow").mkdir()
-    (tmp_path / "mpiflow" / "__init__.py").touch()
-    shutil.copy(Path(__file__).with_name("stand_in.py"), tmp_path / "mpiflow" / "__main__.py")
-    return tmp_path
+def rounds(tmp_path):
+    return Rounds(tmp_path)
 
 
-def running(place, number):
-    """Wait until round ``number`` runs, and give what its ranks know."""
-    file = place / f"ready.{number}"
-    slurm.until(lambda: file.exists() and file.read_text().endswith("\n"), f"round {number} to run", 60)
-    return file.read_text().split()
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The results of the long workflow on one rank."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    ended = mpiflow(1, LONG, cwd=place, env={"OMP_NUM_THREADS": "1"})
+    assert ended.status == 0, ended.err
+    return numbers(place / "results")
 
 
 def warn(cluster, job):
@@ -148,62 +190,53 @@ def warn(cluster, job):
     cluster.command("scancel", "--batch", "--signal=USR1", job)
 
 
-@pytest.mark.parametrize(("script", "env"), [
-    ("srun-pmi2.sh", {}), ("mpirun.sh", {}), ("srun-pmix.sh", OPEN_MPI)], ids=["srun-pmi2", "mpirun", "srun-pmix"])
-def test_the_warning_reaches_every_rank_once_and_their_status_is_that_of_the_job(cluster, place, script, env):
-    job = submit(cluster, place, SCRIPTS / script, "2", **env)
-    assert running(place, 1) == ["8", "False"]
-    warn(cluster, job)
-    ended = cluster.ended(job)
-    assert (ended.state, ended.status) == ("FAILED", 75)
-    assert [(place / f"told.1.{rank}").read_text() for rank in range(8)] == ["1\n"] * 8
+def go_on(cluster, rounds, job, num):
+    """Warn a job in so many rounds, each when some of its tasks are done, and wait for its end."""
+    before = 0
+    for number in range(1, num + 1):
+        rounds.underway(number, before)
+        warn(cluster, job)
+        slurm.until(lambda number=number: int(cluster.fields(job)["Restarts"]) == number, f"round {number} to end", PATIENCE)
+        before = len(rounds.made)
+    return cluster.ended(job, PATIENCE)
 
 
 @pytest.mark.parametrize("launch", ["srun --mpi=pmi2", "mpirun"])
-def test_a_chain_goes_on_in_rounds_until_it_is_done(cluster, place, launch):
-    job = submit(cluster, place, SCRIPTS / "chain.sh", "3", LAUNCH=launch)
-    for number in (1, 2):
-        assert running(place, number) == ["8", "True"]
-        warn(cluster, job)
-    running(place, 3)
-    ended = cluster.ended(job)
-    out = (place / f"{job}.out").read_text()
+def test_a_chain_goes_on_in_rounds_until_it_is_done(cluster, rounds, undisturbed, launch):
+    job = submit(cluster, rounds.folder, SCRIPTS / "chain.sh", LONG, LAUNCH=launch, HELD="2")
+    ended = go_on(cluster, rounds, job, 2)
+    out = (rounds.folder / f"{job}.out").read_text()
     assert (ended.state, ended.status, ended.restarts) == ("COMPLETED", 0, 2), out
-    assert out.count("stopped before the end; requeued") == 2 and "chain: ends in round 3 with status 0" in out
-    assert all((place / f"told.{number}.{rank}").read_text() == "1\n" for number in (1, 2) for rank in range(8))
+    assert out.count("stopped before the end; requeued") == out.count("rounds: STOPPED in") == 2, out
+    assert "chain: ends in round 3 with status 0" in out and out.count("on 8 ranks, 4 nodes") == 3, out
+    assert {note[0] for note in rounds.notes} == {1, 2, 3} and rounds.results == undisturbed
+    rounds.check_tasks()
 
 
-def test_the_chain_of_the_verb_goes_on_until_it_is_done(cluster, place):
-    shutil.copy(SCENARIO.with_name("ops.py"), place)
-    shutil.copy(SCENARIO, place / "2.yaml")         # to the stand-in: two rounds
-    wrote = mpiflow(None, "slurm", place / "2.yaml", "--nodes", 2, "--ntasks-per-node", 1, "--time", 5, "--requeue", "-o",
-                    place / "job.sh")
+def test_the_chain_of_the_verb_goes_on_until_it_is_done(cluster, rounds, undisturbed):
+    wrote = mpiflow(None, "slurm", LONG, "--nodes", 2, "--ntasks-per-node", 1, "--time", 5, "--requeue", "-o",
+                    "job.sh", cwd=rounds.folder)
     assert wrote.status == 0, wrote.err
-    job = cluster.submit("job.sh", cwd=place, env=SITE)
-    assert running(place, 1) == ["2", "True"]
+    job = cluster.submit("job.sh", cwd=rounds.folder, env={**SITE, "HELD": "1"})
+    ended = go_on(cluster, rounds, job, 1)
+    assert (ended.state, ended.status, ended.restarts) == ("COMPLETED", 0, 1)
+    assert rounds.results == undisturbed
+    rounds.check_tasks()
+
+
+def test_a_chain_has_an_end(cluster, rounds):
+    job = submit(cluster, rounds.folder, SCRIPTS / "chain.sh", LONG, ROUNDS="1", HELD="1")
+    rounds.underway(1)
     warn(cluster, job)
-    running(place, 2)
     ended = cluster.ended(job)
-    assert (ended.state, ended.status, ended.restarts) == ("COMPLETED", 0, 1)
+    assert (ended.state, ended.status, ended.restarts) == ("FAILED", 75, 0)
+    assert "chain: ends in round 1 with status 75" in (rounds.folder / f"{job}.out").read_text()
 
 
-def test_a_chain_ends_with_the_status_of_a_failure(cluster, place):
-    job, out = run(cluster, place, SCRIPTS / "chain.sh", "fails")
+def test_a_chain_ends_with_the_status_of_a_failure(cluster, tmp_path):
+    job, out = run(cluster, tmp_path, SCRIPTS / "chain.sh", LONG.with_name("fails.yaml"))
     assert (job.state, job.status, job.restarts) == ("FAILED", 1, 0)
-    assert "chain: ends in round 1 with status 1" in out
-
-
-def test_a_chain_does_not_believe_a_success_without_a_record(cluster, place):
-    job = submit(cluster, place, SCRIPTS / "chain.sh", "loses")
-    running(place, 2)
-    ended = cluster.ended(job)
-    assert (ended.state, ended.status, ended.restarts) == ("COMPLETED", 0, 1)
-
-
-def test_a_chain_has_an_end(cluster, place):
-    job, out = run(cluster, place, SCRIPTS / "chain.sh", "loses", ROUNDS="1")
-    assert (job.state, job.status, job.restarts) == ("FAILED", 75, 0)
-    assert "chain: ends in round 1 with status 75" in out
+    assert "chain: ends in round 1 with status 1" in out and "this step fails in every round" in out
 
 
 def processes(word):
@@ -218,13 +251,55 @@ def processes(word):
 
 
 @pytest.mark.parametrize("script", ["srun-pmi2.sh", "mpirun.sh", "chain.sh"])
-def test_scancel_ends_everything(cluster, place, script):
-    job = submit(cluster, place, SCRIPTS / script, "2", "--rounds", place)
-    running(place, 1)
-    assert len(processes(place)) >= 8
+def test_scancel_ends_everything_and_what_is_saved_is_not_run_again(cluster, rounds, undisturbed, script):
+    record = rounds.folder / "resumed.json"
+    job = submit(cluster, rounds.folder, SCRIPTS / script, LONG, "--store", rounds.folder / ".mpiflow", HELD="1")
+    rounds.underway(1)
+    assert len(processes(rounds.folder)) >= 8
     cluster.command("scancel", job)
     assert cluster.ended(job).state == "CANCELLED"
-    slurm.until(lambda: not processes(place), "every process to end", 20)
+    slurm.until(lambda: not processes(rounds.folder), "every process to end", 20)
+    assert not (rounds.folder / "results").exists()
+    made = rounds.made
+    resumed = mpiflow(3, LONG, "--resume", "--record", record, cwd=rounds.folder, env={"OMP_NUM_THREADS": "1"})
+    assert resumed.status == 0 and "kept of earlier work:" in resumed.out, resumed.err
+    ran = {task["id"] for task in json.loads(record.read_text())["tasks"] if task["kind"] not in ("kept", "restore")}
+    assert rounds.results == undisturbed and made and not made & ran
+    assert len({note[2] for note in rounds.notes}) == NUM_TASKS
+
+
+# What mpiflow cannot be made to do, with something in its place
+
+@pytest.fixture
+def place(tmp_path):
+    """A directory in which ``python -m mpiflow`` is the stand-in."""
+    (tmp_path / "mpiflow").mkdir()
+    (tmp_path / "mpiflow" / "__init__.py").touch()
+    shutil.copy(Path(__file__).with_name("stand_in.py"), tmp_path / "mpiflow" / "__main__.py")
+    return tmp_path
+
+
+def running(place):
+    """Wait until the ranks of the stand-in run, and give their number."""
+    file = place / "ready.1"
+    slurm.until(lambda: file.exists() and file.read_text().endswith("\n"), "ranks to run", PATIENCE)
+    return int(file.read_text())
+
+
+@pytest.mark.parametrize(("script", "env"), [
+    ("srun-pmi2.sh", {}), ("mpirun.sh", {}), ("srun-pmix.sh", OPEN_MPI)], ids=["srun-pmi2", "mpirun", "srun-pmix"])
+def test_the_warning_reaches_every_rank_once_and_their_status_is_that_of_the_job(cluster, place, script, env):
+    job = submit(cluster, place, SCRIPTS / script, "counts", **env)
+    assert running(place) == 8
+    warn(cluster, job)
+    ended = cluster.ended(job)
+    assert (ended.state, ended.status) == ("FAILED", 75)
+    assert [(place / f"told.{rank}").read_text() for rank in range(8)] == ["1\n"] * 8
+
+
+def test_a_chain_does_not_believe_a_success_without_a_record(cluster, place):
+    job = cluster.ended(submit(cluster, place, SCRIPTS / "chain.sh", "loses"))
+    assert (job.state, job.status, job.restarts) == ("COMPLETED", 0, 1)
 
 
 # The cluster itself
