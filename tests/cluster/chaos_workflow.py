@@ -50,7 +50,7 @@ def total(x, pause=0.0):
 '''
 
 
-def make_workflow(seed: int, folder: Path, num_tasks: int = 300, seconds: float = 0.02) -> Path:
+def make_workflow(seed: int, folder: Path, num_tasks: int = 300, seconds: float = 0.04) -> Path:
     """Write a workflow of at least ``num_tasks`` tasks that take ``seconds`` [s] each on average; give its file."""
     chance = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
