@@ -127,7 +127,8 @@ class Round:
         self._plan = plan = make_plan(graph, setting.machine, None, *(expected or ()))
         self._catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
         executor.prepare(task for task, rank in enumerate(plan.ranks) if rank == comm.rank)
-        named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks)
+        named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks
+                          if graph.tasks[task].kind is not Kind.KEPT)
         self._spare = frozenset(number for number, task in enumerate(graph.tasks) if task.kind in (Kind.RESTORE, Kind.GONE))
         self._state = PeerState(comm.rank, plan, self._catalog, setting.machine, keep_going=request.keep_going,
                                 replan=request.replan, restored=self._spare)
