@@ -128,7 +128,7 @@ def sweep_from(start, **lengths):
     sweep = taskbench.Sweep("x", "trivial", num_tasks=10, measure=lambda iterations: 0.0, start=start, ranks=1)
     for name, overhead in lengths.items():
         length = int(name[1:])
-        sweep.add(length, [10 * (length + overhead)], measuring.summary([1.0]))
+        sweep.add(length, [(10 * (length + overhead), 1.0)])
     return sweep
 
 

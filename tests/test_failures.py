@@ -278,7 +278,7 @@ def test_a_result_that_cannot_be_written_is_a_failed_step(folder):
 
 def test_a_full_disk_is_a_failed_step_and_leaves_nothing_half_written(folder):
     text = LONG.replace('sleep(x, 20, mark="MARK")', "fill_disk(x)").replace("stop: 10", "stop: 10_000_000")
-    ended = mpiflow(None, write(folder, text), cwd=folder)
+    ended = mpiflow(None, write(folder, text), "--no-save", cwd=folder)
     assert ended.status == 1
     assert "cannot write" in ended.err and "File too large" in ended.err
     assert sorted(path.name for path in folder.iterdir()) == ["ops.py", "workflow.yaml"]
