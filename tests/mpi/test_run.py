@@ -231,11 +231,19 @@ def test_ranks_that_see_different_documents_all_refuse(comm, together, shared_tm
 def test_a_document_that_one_rank_cannot_read_is_an_error_that_names_the_rank(comm, together, shared_tmp):
     file = write(shared_tmp, comm, together, MANY_BLOCKS)
     last = comm.rank == comm.size - 1
-    error = run_here(comm, Request(shared_tmp / "nowhere.yaml" if last else file, {}, shared_tmp))
+    error = run_here(comm, Request(shared_tmp if last else file, {}, shared_tmp))
     assert together(error) == [error] * comm.size
-    assert "nowhere.yaml: cannot read the workflow: No such file or directory" in error
+    assert "cannot read the workflow: Is a directory" in error
     if comm.size > 1:
         assert f"(on rank {comm.size - 1}, " in error
+
+
+def test_a_document_that_is_not_there_comes_from_a_rank_that_has_it(comm, together, shared_tmp):
+    file = write(shared_tmp, comm, together, MANY_BLOCKS)
+    last = comm.rank == comm.size - 1
+    outcome = run_here(comm, Request(shared_tmp / "nowhere.yaml" if last else file, {}, shared_tmp))
+    states = together(outcome if comm.size == 1 else outcome.status)
+    assert all("cannot read the workflow: No such file" in s for s in states) if comm.size == 1 else states == ["0"] * comm.size
 
 
 def test_an_operation_module_that_differs_on_one_rank_is_refused(comm, together, shared_tmp):
