@@ -44,28 +44,28 @@ class Keeper:
         self.writer = Writer(store, run, rank)
         self._workflow, self._registry = workflow, registry
         self._store, self._rank, self._host = store, rank, host
+        self._spent = 0.0                       # seconds of computing since the last block that was saved
         self._refused = False
 
-    def offer(self, task: Task, value: Value, seconds: float, unsaved: float) -> bool:
-        """Save what ``task`` has made, if that is worth it.
+    def offer(self, task: Task, value: Value, seconds: float, before: float = 0.0) -> None:
+        """Save what a task has made, if that is worth it.
 
         Args:
             task: What was done.
             value: Its block.
             seconds: How long it ran [s].
-            unsaved: How long this rank has computed since it saved a block [s].
-
-        Returns:
-            Whether it is saved.
+            before: How long others ran whose blocks were not offered, since the last that was [s].
         """
+        self._spent += before + seconds
         size = nbytes(value)
-        if task.kind not in _MADE or unsaved < LEAST + size / RATE:
-            return False
+        if task.kind not in _MADE or (self._spent < LEAST + size / RATE and task.kind is not Kind.WRITE):
+            return
         if size > INLINE and not self._has_room(size):
             self._refused = True
-            return False
+            return
         code = self._registry[task.operation].code if task.operation else ""
-        return self.writer.save(Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code), value)
+        if self.writer.save(Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code), value):
+            self._spent = 0.0
 
     def _has_room(self, size: int) -> bool:
         """Whether the file system has room enough that nobody else is left without."""

@@ -66,8 +66,9 @@ class Loop:
 
     def __init__(self, state: PeerState, epochs: Epochs, transfers: Transfers, executor: Executor,
                  named: frozenset[int], leave: Callable[[], None], stops: Stops,
-                 keep: Callable[[int, Value, float, float], bool] | None = None, grace: float = GRACE,
-                 struck: Callable[[BaseException], bool] = lambda error: False, watch: Watch | None = None) -> None:
+                 keep: Callable[[int, Value, float, float], None] | None = None, grace: float = GRACE,
+                 struck: Callable[[BaseException], bool] = lambda error: False, watch: Watch | None = None,
+                 written: frozenset[int] = frozenset()) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -78,8 +79,9 @@ class Loop:
             named: Tasks whose results other ranks want described.
             leave: Ends the process, when the run is over but user code does not come back.
             stops: Signals that ask for a stop.
-            keep: Offered a block made here, with the time that it took and that for which nothing was saved [s]; says
-                whether it saves it.
+            keep: Offered blocks made here that may be worth saving, each with the time that it took and the time of those before
+                that were not offered [s].
+            written: Tasks whose blocks are offered in any case.
             grace: How long running tasks may go on when somebody wants the run to stop [s].
             struck: Whether an error comes of the death of a rank that others survive; then it has told them.
             watch: Says what this rank waits for.
@@ -91,8 +93,9 @@ class Loop:
         self._named = named
         self._leave = leave
         self._keep = keep
-        self._unsaved = 0.0                     # seconds of computing since the last block that was saved
+        self._unoffered = 0.0                   # seconds of computing since the last block that was offered
         self._worth = LEAST if keep else math.inf
+        self._written = written if keep else frozenset()
         self._grace = grace
         self._stops, self._struck = stops, struck
         self._watch = watch
@@ -286,9 +289,10 @@ class Loop:
             seconds = time.perf_counter() - start
             self._back()
             self.values[task] = value
-            self._unsaved += seconds
-            if self._unsaved >= self._worth and self._keep(task, value, seconds, self._unsaved):
-                self._unsaved = 0.0
+            self._unoffered += seconds
+            if self._unoffered >= self._worth or task in self._written:
+                self._keep(task, value, seconds, self._unoffered - seconds)
+                self._unoffered = 0.0
             form = _form(value) if task in self._named else ()
             self._state.finished(task, start - self._began, seconds, nbytes(value), form)
         return time.perf_counter()

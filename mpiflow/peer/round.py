@@ -134,7 +134,7 @@ class Round:
                                 replan=request.replan, restored=self._spare)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
-                          setting.watch)
+                          setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE))
         exchange(epochs, b"")                   # all have a plan
         left.starts.append(time.time())
         self._preparation = time.perf_counter() - setting.began
@@ -202,8 +202,8 @@ class Round:
             self._reported_as = rank
         return done
 
-    def _keep(self, task: int, value: Value, seconds: float, unsaved: float) -> bool:
-        return self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds, unsaved)
+    def _keep(self, task: int, value: Value, seconds: float, before: float) -> None:
+        self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds, before)
 
     def _leave_behind(self) -> None:
         """End the process from the second thread: user code in the main one does not come back."""
