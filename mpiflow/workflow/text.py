@@ -187,13 +187,7 @@ class _Reader:
         return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        if id(node) not in self.flat:                       # an alias leads to the same node again
-            self.flat.add(id(node))
-            self._check_keys(node)
-            try:
-                self.constructor.flatten_mapping(node)      # <<: *anchor, placed before the mapping's own keys
-            except yaml.MarkedYAMLError as error:
-                self.document.report(path, f"'<<' needs a mapping: {error.problem}")
+        self._flatten(node, path)
         last = {key.value: (key, item) for key, item in node.value if isinstance(key, yaml.ScalarNode)}
         values: dict[str, Any] = {}
         for name, (key, item) in last.items():
@@ -201,6 +195,29 @@ class _Reader:
             self.document.keys[here] = (key.start_mark.line + 1, key.start_mark.column + 1)
             values[name] = self.read(item, here)
         return values
+
+    def _flatten(self, node: yaml.MappingNode, path: Path) -> None:
+        """Put what ``<<: *anchor`` brings before the mapping's own keys, which win; of several mappings the first wins.
+
+        PyYAML 6.0.4 has it wrong for keys of one character.
+        """
+        if id(node) in self.flat:                           # an alias leads to the same node again
+            return
+        self.flat.add(id(node))
+        self._check_keys(node)
+        merged: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        own = [pair for pair in node.value if pair[0].tag != _TAG + "merge"]
+        for item in (item for key, item in node.value if key.tag == _TAG + "merge"):
+            for source in item.value if isinstance(item, yaml.SequenceNode) else [item]:
+                if not isinstance(source, yaml.MappingNode):
+                    self.document.report(path, "'<<' needs a mapping, or a list of such")
+                    continue
+                self._flatten(source, path)
+                for pair in source.value:
+                    merged.setdefault(_name(pair[0]), pair)
+        for key, _ in own:
+            merged.pop(_name(key), None)
+        node.value = [*merged.values(), *own]
 
     def _check_keys(self, node: yaml.MappingNode) -> None:
         seen: dict[str, int] = {}
@@ -241,6 +258,11 @@ class _Reader:
             return None, f"cannot read {node.value!r}: {getattr(error, 'problem', None) or error}"
         known = isinstance(value, (bool, int, float, str)) or value is None
         return (value if known else node.value), ""         # what else a tag would make of it is not for us
+
+
+def _name(key: yaml.Node) -> Any:
+    """What tells a key from others."""
+    return key.value if isinstance(key, yaml.ScalarNode) else id(key)
 
 
 # Parameters
