@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -363,20 +362,6 @@ def test_each_rank_may_have_a_store_of_its_own(place, whole):
     assert ranks("two", "none") == 0
     assert place.calls and place.results == whole.results
     assert len(place.calls) < 16, "what the second rank had saved is kept"
-
-
-@pytest.fixture
-def mounted(place):
-    """Mount a small file system; needs root."""
-    folder = place.folder / "disk"
-    folder.mkdir()
-
-    def mount(options):
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True, timeout=60)
-        return folder
-
-    yield mount
-    subprocess.run(["umount", folder], check=True, timeout=60)
 
 
 @pytest.mark.parametrize(("options", "warning"), [

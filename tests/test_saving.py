@@ -244,20 +244,6 @@ def test_ranks_save_into_one_store_at_a_time_even_the_same_blocks(tmp_path):
 
 # Disks that fail
 
-@pytest.fixture
-def mounted(tmp_path):
-    """Mount a small file system; needs root."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mount(options):
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True, timeout=60)
-        return folder
-
-    yield mount
-    subprocess.run(["umount", folder], check=True, timeout=60)
-
-
 @pytest.mark.parametrize("value", [SMALL, LARGE, as_value(np.zeros(300_000))], ids=["records", "files", "one file"])
 def test_a_full_disk_is_reported_once_and_what_was_saved_before_is_good(mounted, value):
     store = mounted("size=2m")
