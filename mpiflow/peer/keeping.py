@@ -24,7 +24,7 @@ from mpiflow.storage.results import stamp
 from mpiflow.storage.saving import INLINE, Writer
 from mpiflow.storage.store import Found, Place, load, read_store
 
-LEAST = 4e-4            # seconds of computing that are worth saving a small block,
+LEAST = 5e-3            # seconds of computing that are worth saving a small block,
 RATE = 500e6            # and so many bytes a second of it are worth saving a larger one
 SPARE = 0.1             # share of a file system that is left free,
 MOST_SPARE = 10e9       # but not more than this: large ones are never empty [bytes]

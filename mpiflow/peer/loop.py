@@ -44,7 +44,7 @@ _SPIN = 5e-4            # and for so long in all, leaving its core to others who
 _BUSY_SPIN = 5e-3       # and for so long while blocks are under way
 _LATE = 0.02            # then it sleeps for this share of the time that it has waited
 _NAPS = (20e-6, 1e-2)   # seconds: but not less and not more than this
-_PACE = 5e-5            # seconds: short tasks run one after the other for so long before the network is looked at
+_PACE = 2e-4            # seconds: short tasks and the blocks between them go on for so long before anything else is looked at
 _TICK = 2e-3            # seconds: how often the second thread looks while a task runs
 _REST = 8e-3            # seconds: how long it sleeps at most while tasks are short: each waking costs the main thread a pause
 _BURST = 20             # and how many times in a row it looks while blocks are under way
@@ -111,6 +111,7 @@ class Loop:
         self._epoch_over = math.inf             # when the last epoch was over; later than ever while one is under way
         self._began = 0.0
         self._wake = threading.Event()
+        self._asleep = False                    # the second thread, until a task starts
         self._closed = threading.Event()
         self._failed: tuple[float, str] | None = None   # a failure here that no epoch has carried yet
         self.error: BaseException | None = None
@@ -156,7 +157,7 @@ class Loop:
         while not self._state.ended:
             if self._turn(waited, looks) or self._task is not None:
                 since, waited, looks = None, 0.0, 1
-                self._run_tasks()
+                self._go_on()
             elif since is None:
                 since, looks = time.perf_counter(), _LOOKS
             else:
@@ -167,12 +168,16 @@ class Loop:
                         self._look()
                     _nap(waited, _BUSY_SPIN if self._transfers.busy else _SPIN)
 
-    def _run_tasks(self) -> None:
-        """Run tasks one after the other until there is none, or it is time to look at the network."""
+    def _go_on(self) -> None:
+        """Run tasks, and take in the blocks that come for them, until there is neither, or it is time to look at the rest."""
         until = time.perf_counter() + _PACE
-        while (task := self._task) is not None:
-            self._task = None
-            if self._run_task(task) > until:
+        while True:
+            task = self._task
+            if task is not None:
+                self._task = None
+                if self._run_task(task) > until:
+                    return
+            elif not self._receive(1):
                 return
 
     # Under the lock, which the main thread gives away only while it is in user code
@@ -188,10 +193,7 @@ class Loop:
             Whether a block moved.
         """
         state, transfers = self._state, self._transfers
-        arrived = transfers.receive(looks)
-        for block, value in arrived:
-            self.values[block] = value
-            state.arrived(block)
+        arrived = self._receive(looks)
         sent = transfers.sent() if transfers.sending else ()
         for item in sent:
             state.sent(*item)
@@ -209,7 +211,15 @@ class Loop:
         if self._failed and now - self._failed[0] > PATIENCE:
             raise OperationError(f"{self._failed[1]}\nand some rank did not hear of it for {PATIENCE} s: an operation there "
                                  "keeps the interpreter to itself")
-        return bool(arrived or sent)
+        return arrived or bool(sent)
+
+    def _receive(self, looks: int) -> bool:
+        """Look up to ``looks`` times for blocks that arrive; whether any did."""
+        arrived = self._transfers.receive(looks)
+        for block, value in arrived:
+            self.values[block] = value
+            self._state.arrived(block)
+        return bool(arrived)
 
     def _look(self) -> None:
         """Now and then hear signals, and see whether anything moves."""
@@ -268,7 +278,7 @@ class Loop:
     def _run_task(self, task: int) -> float:
         """Run a task and tell how it ended; give the time."""
         self._since = start = time.perf_counter()
-        if not self._wake.is_set():
+        if self._asleep:
             self._wake.set()
         self._lock.release()
         try:
@@ -382,8 +392,10 @@ class Loop:
         """Sleep for ``rest``; with no task for long, until one starts."""
         if since is None:
             self._wake.clear()
+            self._asleep = True                 # before the last look: who starts a task from now on wakes this thread
             if self._since is None and not self._closed.is_set():
                 self._wake.wait()
+            self._asleep = False
         self._closed.wait(rest)
 
     def _abandon_if_stuck(self) -> None:

@@ -98,7 +98,7 @@ class PeerState:
         self.stopping = False
         self._over = False                              # and every rank knows that
         self._in_epoch = False
-        self._news: dict[int, TaskEntry] = {}
+        self._news: list[TaskEntry] = []
         self._reported: tuple[bool, Traffic] | None = None
         self._num_sent, self._bytes_sent = [0] * machine.size, [0] * machine.size      # to each rank
         self._received = 0
@@ -109,10 +109,10 @@ class PeerState:
         self._consumers = plan.graph.consumers
         self._states = [State.PLANNED] * num            # of the tasks that are placed here
         self._missing = [0] * num                       # blocks that such a task waits for
-        self._readers: dict[int, list[int]] = {}        # block that will be here: tasks here that wait for it
+        self._readers: list[list[int] | None] = [None] * num    # block that will be here: tasks here that wait for it
         self._users: dict[int, int] = {}                # block that is here: tasks here and sends that still need it
-        self._forwards: dict[int, list[int]] = {}       # block that will be here: ranks that get it from here
-        self._expected: dict[int, int] = {}             # block: how often it will still arrive
+        self._forwards: list[list[int] | None] = [None] * num   # block that will be here: ranks that get it from here
+        self._expected = [0] * num                      # block: how often it will still arrive
         self._early: list[int] = []                     # blocks that a plan not seen yet has sent here
         self._doomed: set[int] = set()
         self._adopt(plan, range(num))
@@ -126,25 +126,25 @@ class PeerState:
         mine = [task for task in tasks if plan.ranks[task] == self.rank]
         self._position = _positions(plan.order)
         self._num_open = len(mine) + (self.running is not None)
-        held, missing, readers = self._users, self._missing, {}
+        held, missing = self._users, self._missing
+        self._readers = readers = [None] * len(plan.ranks)
         self._ready = []
         for task in mine:
             num = 0
             for need in self._needs[task]:
                 if need not in held:
                     num += 1
-                    readers.setdefault(need, []).append(task)
+                    _add(readers, need, task)
             missing[task] = num
             if not num:
                 self._ready.append(self._position[task])
-        self._readers = readers
         heapq.heapify(self._ready)
         for block, edges in enumerate(plan.routes):
             for source, destination in edges:
                 if source == self.rank:
-                    self._forwards.setdefault(block, []).append(destination)
+                    _add(self._forwards, block, destination)
                 if destination == self.rank:
-                    self._expected[block] = self._expected.get(block, 0) + 1
+                    self._expected[block] += 1
         for block in self._early:
             self._expected[block] -= 1
         self._early = []
@@ -243,7 +243,7 @@ class PeerState:
         """A task comes to its final state, which is news for the others."""
         self._states[task] = state = advance(self._states[task], change)
         self._num_open -= 1
-        self._news[task] = TaskEntry(task, 0, state, self.rank, start, seconds, nbytes, form, error)
+        self._news.append(TaskEntry(task, 0, state, self.rank, start, seconds, nbytes, form, error))
 
     # Blocks
 
@@ -253,7 +253,7 @@ class PeerState:
         Raises:
             InternalError: No plan sends it here.
         """
-        num = self._expected.get(block)
+        num = self._expected[block]
         if num:
             self._expected[block] = num - 1
         elif self._frozen:                  # its sender has the new plan already
@@ -263,7 +263,7 @@ class PeerState:
         self._received += 1
         if block not in self._users:
             self._hold(block)
-        elif block in self._forwards:       # it came twice, by an old plan and a new one
+        elif self._forwards[block]:         # it came twice, by an old plan and a new one
             self._send(block)
         self._continue()
 
@@ -283,15 +283,18 @@ class PeerState:
 
     def _hold(self, block: int) -> None:
         """A block is here: it goes on to others, and tasks that waited for nothing else become ready."""
-        users = 0
-        for task in self._readers.pop(block, ()):
-            if self._states[task] is _PLANNED:
-                users += 1
-                self._missing[task] -= 1
-                if not self._missing[task]:
-                    heapq.heappush(self._ready, self._position[task])
+        users, readers = 0, self._readers[block]
+        if readers:
+            self._readers[block] = None
+            for task in readers:
+                if self._states[task] is _PLANNED:
+                    users += 1
+                    num = self._missing[task] - 1
+                    self._missing[task] = num
+                    if not num:
+                        heapq.heappush(self._ready, self._position[task])
         self._users[block] = users
-        if block in self._forwards:
+        if self._forwards[block]:
             self._send(block)
             users = self._users[block]
         if not users:
@@ -301,7 +304,8 @@ class PeerState:
         """Send a block that is here to those who get it from here; while frozen it waits for the new plan."""
         if self.stopping or self._frozen:
             return
-        for rank in self._forwards.pop(block):
+        ranks, self._forwards[block] = self._forwards[block], None
+        for rank in ranks:
             nbytes = self._shell.send(block, rank)
             if nbytes is None:
                 self._users[block] += 1
@@ -340,10 +344,10 @@ class PeerState:
     def _exchange(self) -> None:
         traffic = self._own_traffic()
         if self.running is not None:
-            self._news[self.running] = TaskEntry(self.running, 0, State.RUNNING, self.rank)
-        delta = Delta(self.rank, self.catalog.digest, self.settled, traffic, tuple(self._news.values()), stop=self._stop_asked)
+            self._news.append(TaskEntry(self.running, 0, State.RUNNING, self.rank))
+        delta = Delta(self.rank, self.catalog.digest, self.settled, traffic, tuple(self._news), stop=self._stop_asked)
         self._reported = (self.settled, traffic)
-        self._news = {}
+        self._news = []
         self._in_epoch = True
         self._shell.exchange(delta)
 
@@ -437,12 +441,14 @@ class PeerState:
             plan, free = self._new_plan()
             done = State.DONE
             entries = self.catalog.tasks
-            self._forwards = {block: ranks for block, ranks in self._forwards.items() if entries[block].state is done}
-            self._expected = {block: num for block, num in self._expected.items() if num and entries[block].state is done}
+            self._forwards = [ranks if entry.state is done else None
+                              for ranks, entry in zip(self._forwards, entries, strict=True)]
+            self._expected = [num if entry.state is done else 0
+                              for num, entry in zip(self._expected, entries, strict=True)]
             self._adopt(plan, free)
             self.catalog.follow(plan.digest)
             self._count_users()
-            for block in sorted(self._users.keys() & self._forwards.keys()):
+            for block in sorted(block for block in self._users if self._forwards[block]):
                 self._send(block)
         self._sweep()
 
@@ -474,6 +480,14 @@ class PeerState:
             self._users[block] = self._sending.get(block, 0) + sum(
                 self._ranks[task] == self.rank and (self._states[task] is State.PLANNED or task == self.running)
                 for task in self._consumers[block])
+
+
+def _add(lists: list[list[int] | None], place: int, item: int) -> None:
+    known = lists[place]
+    if known is None:
+        lists[place] = [item]
+    else:
+        known.append(item)
 
 
 def _positions(order: Sequence[int]) -> list[int]:

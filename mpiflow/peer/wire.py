@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -29,6 +30,7 @@ _PREFIX = struct.Struct("<II")
 _KEY = struct.Struct("<QI")
 _START = struct.Struct(_PREFIX.format + _KEY.format[1:])
 _SIZE = _START.size
+_begin, _array = _START.unpack_from, np.ndarray
 
 
 INLINED, IN_PIECES, DESCRIBED = range(3)       # where the rest of a block is
@@ -56,8 +58,12 @@ class Follows(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """What the header of a block of a certain kind says; ``head`` with its key and length before it."""
+    """What the header of a block of a certain kind says; ``head`` with its key and length before it.
 
+    ``fill`` writes a whole message: task, sequence, head, payload.
+    """
+
+    fill: Callable[..., bytes]
     head: bytes
     inlined: bool
     description: bytes
@@ -65,12 +71,12 @@ class _Written(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """The same, read; with what takes an inlined payload out of the message."""
+    """The same, read. ``take`` gets an inlined payload out of the message; of a plain array we know dtype and shape."""
 
-    inlined: bool
-    plain: bool
+    take: Callable[..., tuple[bytes]] | None
+    dtype: np.dtype | None
+    shape: tuple[int, ...]
     rest: Follows
-    payload: struct.Struct
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -86,13 +92,12 @@ def pack(task: int, sequence: int, value: Value) -> tuple[bytes, bytes, int]:
     The header holds a small payload. A larger one, or any whose description comes by itself, follows in ``pieces``.
     """
     if isinstance(value, dict):
-        head, inlined, description, nbytes = _write(value)
+        fill, head, inlined, description, nbytes = _write(value)
         payload = b"".join([array.tobytes() for array in value.values()]) if inlined else b""
     else:
-        known = _written.get((value.dtype, value.shape))
-        head, inlined, description, nbytes = _write(value) if known is None else known
+        fill, head, inlined, description, nbytes = _written.get((value.dtype, value.shape)) or _write(value)
         payload = value.tobytes() if inlined else b""
-    return _PREFIX.pack(task, sequence) + head + payload, description, nbytes
+    return fill(task, sequence, head, payload), description, nbytes
 
 
 def _write(value: Value) -> _Written:
@@ -102,16 +107,18 @@ def _write(value: Value) -> _Written:
     head = _ENCODER.encode(Head(INLINED if inlined else IN_PIECES, size, arrays))
     if len(head) > HEADER - INLINE - _SIZE:
         description = _ENCODER.encode(arrays)
-        return _Written(_keyed(_ENCODER.encode(Head(DESCRIBED, len(description), ()))), False, description, size)
-    found = _Written(_keyed(head), inlined, b"", size)
+        return _writing(_ENCODER.encode(Head(DESCRIBED, len(description), ())), False, description, size)
+    found = _writing(head, inlined, b"", size)
     if not isinstance(value, dict) and value.dtype.metadata is None:
         _remember(_written, (value.dtype, value.shape), found)
     return found
 
 
-def _keyed(head: bytes) -> bytes:
+def _writing(head: bytes, inlined: bool, description: bytes, size: int) -> _Written:
     key = int.from_bytes(hashlib.blake2b(head, digest_size=8).digest(), "little")
-    return _KEY.pack(key, len(head)) + head
+    keyed = _KEY.pack(key, len(head)) + head
+    whole = struct.Struct(f"{_PREFIX.format}{len(keyed)}s{size if inlined else 0}s")
+    return _Written(whole.pack, keyed, inlined, description, size)
 
 
 def _remember(known: dict, key: object, found: object) -> None:
@@ -131,16 +138,15 @@ def unpack(data: bytearray) -> tuple[int, int, Value | Follows]:
         msgspec.ValidationError: The bytes are no header.
     """
     try:
-        task, sequence, key, length = _START.unpack_from(data)
-        inlined, plain, rest, payload = _read.get(key) or _read_head(key, bytes(data[_SIZE:_SIZE + length]))
-        if not inlined:
+        task, sequence, key, length = _begin(data)
+        take, dtype, shape, rest = _read.get(key) or _read_head(key, bytes(data[_SIZE:_SIZE + length]))
+        if take is None:
             return task, sequence, rest
-        payload, = payload.unpack_from(data, _SIZE + length)
+        payload, = take(data, _SIZE + length)
     except struct.error as error:
         raise msgspec.ValidationError(f"not a header: {error}") from None
-    if plain:
-        _, dtype, shape = rest.arrays[0]
-        return task, sequence, np.ndarray(shape, dtype, payload)
+    if dtype is not None:
+        return task, sequence, _array(shape, dtype, payload)
     return task, sequence, _table(rest.arrays, payload)
 
 
@@ -150,8 +156,9 @@ def _read_head(key: int, data: bytes) -> _Read:
         raise msgspec.ValidationError(f"not a header: form {head.form}")
     arrays = forms(head.arrays)
     rest = Follows(head.nbytes, None if head.form == DESCRIBED else arrays)
-    payload = struct.Struct(f"{head.nbytes if head.form == INLINED else 0}s")
-    found = _Read(head.form == INLINED, len(arrays) == 1 and not arrays[0].name, rest, payload)
+    take = struct.Struct(f"{head.nbytes}s").unpack_from if head.form == INLINED else None
+    _, dtype, shape = arrays[0] if len(arrays) == 1 and not arrays[0].name else ("", None, ())
+    found = _Read(take, dtype, shape, rest)
     _remember(_read, key, found)
     return found
 
