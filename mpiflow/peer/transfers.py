@@ -22,7 +22,7 @@ from mpiflow.peer.survive import check_alive, survivable
 
 SLOTS = 16          # headers received ahead, by requests that are started again and again
 WINDOW = 4          # blocks being sent at one time; the pieces of one block are posted together
-LOOKS = 16          # how often a large block under way is looked at in a row
+LOOKS = 64          # how often a large block under way is looked at in a row
 _HEADER_TAG = 1
 _PIECE_TAG = 2      # pieces of block number s between two ranks have tag 2 + s mod TAGS
 _TAGS = 32_000      # MPI promises tags up to 32,767
@@ -208,15 +208,17 @@ class Transfers:
 
 
 def _pending(requests: list[MPI.Request]) -> list[MPI.Request]:
-    """Give those that are not complete. Each is tested by itself: calls on lists end the survivors of a failure (ULFM).
+    """Give those that are not complete, in order. Each is tested by itself: calls on lists end the survivors of a failure (ULFM).
 
-    MPI moves large messages a part at a time, in its calls, so one call is not enough to keep them moving.
+    MPI moves large messages a part at a time, in any of its calls, so one call is not enough to keep them moving.
     """
-    for _ in range(LOOKS):
-        requests = [request for request in requests if not request.Test()]
-        if not requests:
-            break
-    return requests
+    first, looks = 0, LOOKS
+    while first < len(requests) and looks:
+        if requests[first].Test():
+            first += 1
+        else:
+            looks -= 1
+    return requests[first:]
 
 
 def _alive(requests: list[MPI.Request]) -> list[MPI.Request]:
