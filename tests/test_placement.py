@@ -241,10 +241,10 @@ def test_what_needs_more_than_any_rank_has_is_an_error_that_names_the_step():
         limited([load(0, 0, 60 * MB), load(1, 1, 60 * MB), task(2, 0, 1)], 2, 100 * MB)
 
 
-def test_what_fits_its_own_rank_only_without_others_is_an_error():
-    tasks = [load(0, 0, 60 * MB), load(1, 0, 60 * MB), task(2, 0, 1, ranks=(1,))]
-    with pytest.raises(PlanningError, match="rank 0, which has most left"):
-        limited(tasks, 2, 100 * MB)
+def test_what_fits_without_others_is_placed_for_these_can_make_room():
+    tasks = [load(0, 0, 60 * MB), load(1, 0, 60 * MB), task(2, 0), task(3, 1)]
+    placement = limited(tasks, 1, 100 * MB)
+    assert set(placement.ranks) == {0}
 
 
 def test_ample_memory_changes_nothing():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from mpiflow.cli.arguments import add_store, add_workflow
+from mpiflow.cli.arguments import add_memory, add_store, add_workflow
 from mpiflow.cli.compiling import compiled
 from mpiflow.errors import LaunchError, did_you_mean
 from mpiflow.planning.forecast import forecast
@@ -21,8 +21,6 @@ from mpiflow.storage.history import Links, read_history
 
 HELP = "say what would run where, what would move and how long it would take, for any number of ranks"
 LARGEST = 1_000_000     # ranks
-_UNITS = {"": 1} | {f"{letter}{end}": base ** power for power, letter in enumerate("KMGTP", 1)
-                    for end, base in (("", 1024), ("IB", 1024), ("B", 1000))} | {"B": 1}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workflow(parser)
     parser.add_argument("-n", dest="size", metavar="RANKS", type=_count, default=1, help="number of ranks (default: 1)")
     parser.add_argument("--ranks-per-node", metavar="RANKS", type=_count, help="ranks on each node (default: all on one)")
-    parser.add_argument("--memory", metavar="SIZE", type=_nbytes, help="what blocks may take on each rank, e.g. 4GB or 512MiB")
+    add_memory(parser)
     parser.add_argument("--machine", metavar="FILE", type=Path,
                         help='JSON file with "latency" [s] and "bandwidth" [bytes/s], each [within a node, between nodes]')
     add_store(parser)
@@ -93,11 +91,3 @@ def _count(word: str) -> int:
     if not re.fullmatch(r"[0-9]{1,7}", word) or not 1 <= int(word) <= LARGEST:
         raise argparse.ArgumentTypeError(f"{word!r} is no number of ranks (1 to {LARGEST})")
     return int(word)
-
-
-def _nbytes(word: str) -> int:
-    """A size such as 4GB (10^9), 4GiB or, as in SLURM, 4G (both 2^30)."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)", word.strip().lower())
-    if not match or match[2].upper() not in _UNITS or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{word!r} is no size; write for example 4GB, 512MiB or 2G")
-    return int(float(match[1]) * _UNITS[match[2].upper()])

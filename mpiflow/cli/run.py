@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import tempfile
 from pathlib import Path
 
-from mpiflow.cli.arguments import add_store, add_workflow, overrides
+from mpiflow.cli.arguments import add_memory, add_store, add_workflow, overrides
 from mpiflow.errors import DocumentError, LaunchError
 from mpiflow.peer import leaving, watch
 from mpiflow.peer.launch import join_world
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="save blocks in DIR and take them from there, whatever workflow has made them")
     parser.add_argument("--no-save", dest="save", action="store_false",
                         help="save no blocks; with --resume or --cache, only take them")
+    add_memory(parser)
+    parser.add_argument("--scratch", type=Path, metavar="DIR", default=Path(tempfile.gettempdir()),
+                        help="where blocks go that exceed the memory, on a disk of each node (default: $TMPDIR, or /tmp)")
     parser.add_argument("--grace", type=_seconds, default=20.0, metavar="SECONDS",
                         help="how long running tasks may go on after a signal to stop (default: 20)")
     parser.add_argument("--watch", type=_seconds, default=30.0, metavar="SECONDS",
@@ -68,7 +72,8 @@ def execute(chosen: argparse.Namespace) -> int:
     record = chosen.record and chosen.record.absolute()     # operations may change the working directory
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.store.absolute(), chosen.replan,
                            chosen.save, resume, tuple(chosen.force), chosen.grace,
-                           chosen.cache and chosen.cache.absolute(), chosen.watch, chosen.silence)
+                           chosen.cache and chosen.cache.absolute(), chosen.watch, chosen.silence,
+                           chosen.memory, chosen.scratch.absolute())
     try:
         outcome = peer.run(comm, request, lambda done: report_outcome(done, record), stops)
     except (DocumentError, LaunchError) as error:      # the same on every rank

@@ -15,8 +15,9 @@ from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import Registry
 from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph
-from mpiflow.storage.results import Result, stamp, write_results
+from mpiflow.storage.results import Parts, Result, stamp, write_results
 from mpiflow.storage.sources import load
+from mpiflow.storage.spill import Spill
 from mpiflow.storage.store import Place
 from mpiflow.storage.store import load as load_block
 from mpiflow.workflow.reading import Workflow
@@ -61,6 +62,11 @@ class Executor:
                 blocks = [item.tasks[0] for item in task.inputs]
                 function = partial(operation.function, **dict(task.parameters)) if task.parameters else operation.function
                 self._calls[number] = function, blocks, names if any(names) else None
+
+    def at_once(self, number: int) -> frozenset[int]:
+        """Give the blocks that a task needs in memory at the same time; what is written is read one block after the other."""
+        task = self._tasks[number]
+        return frozenset(task.needs) if task.kind is not Kind.WRITE else frozenset()
 
     def run(self, number: int, values: Mapping[int, Value]) -> Value:
         """Run task ``number`` on the blocks that it needs, all of which are in ``values``.
@@ -110,7 +116,7 @@ class Executor:
         file, results = self._results / dict(task.parameters)["file"], []
         for item in task.inputs:
             entry = self._datasets[item.argument]
-            value = _joined(item, values)
+            value = _parts(item, values) if isinstance(values, Spill) and len(item.tasks) > 1 else _joined(item, values)
             results.append(Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name))
         write_results(file, results)
         return as_value(stamp(file))
@@ -119,6 +125,10 @@ class Executor:
 def _joined(item: Input, values: Mapping[int, Value]) -> Value:
     tasks = item.tasks
     return values[tasks[0]] if len(tasks) == 1 else concatenate([values[task] for task in tasks])
+
+
+def _parts(item: Input, values: Spill) -> Parts:
+    return Parts([values.form(task) for task in item.tasks], lambda: (values[task] for task in item.tasks))
 
 
 def _arguments(task: Task, operation: Operation, values: Mapping[int, Value]) -> list[tuple[str, Value]]:

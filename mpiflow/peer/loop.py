@@ -32,6 +32,7 @@ from mpiflow.peer.stopping import Stops
 from mpiflow.peer.transfers import Transfers
 from mpiflow.peer.waiting import Work
 from mpiflow.peer.watch import ASK, PERIOD, Watch
+from mpiflow.storage.spill import Spill
 
 BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
@@ -68,7 +69,7 @@ class Loop:
                  named: frozenset[int], leave: Callable[[], None], stops: Stops,
                  keep: Callable[[int, Value, float, float], None] | None = None, grace: float = GRACE,
                  struck: Callable[[BaseException], bool] = lambda error: False, watch: Watch | None = None,
-                 written: frozenset[int] = frozenset()) -> None:
+                 written: frozenset[int] = frozenset(), spill: Spill | None = None) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -85,6 +86,7 @@ class Loop:
             grace: How long running tasks may go on when somebody wants the run to stop [s].
             struck: Whether an error comes of the death of a rank that others survive; then it has told them.
             watch: Says what this rank waits for.
+            spill: Where blocks are kept if their memory is limited.
         """
         self._state = state
         self._epochs = epochs
@@ -101,7 +103,8 @@ class Loop:
         self._watch = watch
         self._look_at = 0.0                     # when to see next whether anything moves
         self._stop_until = math.inf             # running tasks may go on until then
-        self.values: dict[int, Value] = {}
+        self._spill = spill
+        self.values: dict[int, Value] = {} if spill is None else spill
         self._lock = threading.Lock()
         self._task: int | None = None           # to be run by the main thread
         self._since: float | None = None        # when the main thread went into a task
@@ -242,6 +245,11 @@ class Loop:
 
     # What the state machine has done
 
+    @property
+    def crowded(self) -> bool:
+        """Whether blocks take most of the memory that they may."""
+        return self._spill is not None and self._spill.crowded
+
     def start(self, task: int) -> None:
         """Let the main thread run a task when it is free."""
         self._task = task
@@ -280,6 +288,8 @@ class Loop:
         self._since = start = time.perf_counter()
         if self._asleep:
             self._wake.set()
+        if self._spill is not None:
+            self._spill.pinned = self._executor.at_once(task)
         self._lock.release()
         try:
             value = self._compute(task)

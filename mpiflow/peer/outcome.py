@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ class Request:
         cache: Where blocks are saved and taken from, if not in the store.
         watch: After how long without a move each rank says what it waits for [s]; 0 for never.
         silence: How long a rank may be silent before the run is ended [s]; 0 for ever.
+        memory: What blocks may take on each rank [bytes]; None for what the node has.
+        scratch: Where blocks go that exceed it.
     """
 
     file: Path
@@ -53,6 +56,8 @@ class Request:
     cache: Path | None = None
     watch: float = 30.0
     silence: float = 0.0
+    memory: int | None = None
+    scratch: Path = Path(tempfile.gettempdir())
 
     @property
     def blocks(self) -> Path:
@@ -81,6 +86,8 @@ class Outcome:
         warnings: What else the user should know.
         rank: This rank, at the end.
         starts: When tasks began to run, at first and again after each death or damage, as times of day [s].
+        spilled: What was written to scratch files because memory was short, on all ranks [bytes].
+        again: What was read from them, or from sources once more [bytes].
     """
 
     workflow: Workflow
@@ -99,6 +106,8 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     rank: int = 0
     starts: tuple[float, ...] = ()
+    spilled: int = 0
+    again: int = 0
 
     @property
     def learned(self) -> tuple[Seen, ...]:

@@ -10,15 +10,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mpi4py import MPI
+from msgspec import Struct, msgpack, structs
 
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Holding, Seen, decode_holding, encode
-from mpiflow.errors import MachineError, ranges
+from mpiflow.errors import LaunchError, MachineError, PlanningError, ranges
 from mpiflow.operations.values import Value, nbytes
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.execute import Executor
@@ -37,6 +38,7 @@ from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import make_plan
 from mpiflow.planning.reuse import Reuse, reuse
 from mpiflow.planning.tasks import Kind, TaskGraph
+from mpiflow.storage.spill import Spill
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,17 @@ def run_rounds(setting: Setting, left: Left, conclude: Callable[[Outcome], None]
 
     Raises:
         MPI.Exception: A rank has died; ``left`` says what is in memory.
+        LaunchError: The workflow cannot run on this machine; on every rank.
         InternalError: Ranks disagree; or a rank has died, and what came from it was cut off.
     """
     epochs, transfers = Epochs(setting.comm, setting.watch), Transfers(setting.comm)
     left.links += [epochs, transfers]
     while True:
-        round = Round(setting, epochs, transfers, left, conclude)
+        try:
+            round = Round(setting, epochs, transfers, left, conclude)
+        except LaunchError:                     # the same on every rank
+            transfers.close()
+            raise
         round.run()
         if not round.damaged:
             break
@@ -124,7 +131,10 @@ class Round:
         comm, request, local = setting.comm, setting.request, setting.local
         graph, self._spared, executor = self._prepared()
         expected = expectations(graph, local.registry, setting.history)
-        self._plan = plan = make_plan(graph, setting.machine, None, *(expected or ()))
+        try:
+            self._plan = plan = make_plan(graph, setting.machine, None, *(expected or ()))
+        except PlanningError as error:
+            raise LaunchError(str(error)) from None
         self._catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
         executor.prepare(task for task, rank in enumerate(plan.ranks) if rank == comm.rank)
         named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks
@@ -132,14 +142,26 @@ class Round:
         self._spare = frozenset(number for number, task in enumerate(graph.tasks) if task.kind in (Kind.RESTORE, Kind.GONE))
         self._state = PeerState(comm.rank, plan, self._catalog, setting.machine, keep_going=request.keep_going,
                                 replan=request.replan, restored=self._spare)
+        self._spill = self._limited(executor)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
-                          setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE))
+                          setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE),
+                          self._spill)
         exchange(epochs, b"")                   # all have a plan
         left.starts.append(time.time())
         self._preparation = time.perf_counter() - setting.began
         self._reported_as: int | None = None
         self._seconds = 0.0
+
+    def _limited(self, executor: Executor) -> Spill | None:
+        """Give the place for blocks if they may take more memory than there is; keeping count of it takes time."""
+        setting, rank = self._setting, self._setting.comm.rank
+        limit = setting.request.memory
+        if limit is None:
+            return None
+        sources = frozenset(number for number, task in enumerate(self._plan.graph.tasks)
+                            if task.kind is Kind.LOAD and (task.ranks is None or rank in task.ranks))
+        return Spill(limit, setting.request.scratch, self._state.next_use, lambda block: executor.run(block, {}), sources)
 
     def _prepared(self) -> tuple[TaskGraph, Reuse | None, Executor]:
         """Give the tasks that are left, what was spared, and who runs them."""
@@ -175,6 +197,9 @@ class Round:
             self._left.held = {tasks[number].id: value for number, value in self._loop.values.items()
                                if tasks[number].kind not in (Kind.KEPT, Kind.WRITE)} | self._left.held
             raise
+        finally:
+            if self._spill is not None:
+                self._spill.clear()
 
     @property
     def damaged(self) -> dict[str, str]:
@@ -193,14 +218,21 @@ class Round:
             lately: What the user should know of what happened since the round was over.
         """
         setting = self._setting
-        warnings = tuple(dict.fromkeys((*setting.warnings, *lately, *_warnings(epochs, setting.keeper))))
+        own = _Closing(setting.keeper.close() if setting.keeper else "", *self._spilled())
+        closings = [_decode_closing(part) for part in exchange(epochs, _encode_closing(own))]
+        warnings = tuple(dict.fromkeys((*setting.warnings, *lately, *_warnings(closings))))
         done = Outcome(setting.local.workflow, setting.local.registry, setting.request, self._plan, self._state.num_plans,
                        setting.history, setting.machine, self._catalog, setting.hosts, self._seconds, self._preparation,
-                       self._spared, tuple(self._state.stopped_by), warnings, rank, tuple(self._left.starts))
+                       self._spared, tuple(self._state.stopped_by), warnings, rank, tuple(self._left.starts),
+                       sum(closing.spilled for closing in closings), sum(closing.again for closing in closings))
         if rank != self._reported_as:           # at first, or again if the one that did has died before all knew
             self._report(done)
             self._reported_as = rank
         return done
+
+    def _spilled(self) -> tuple[str, int, int]:
+        spill = self._spill
+        return ("", 0, 0) if spill is None else (spill.error, spill.nbytes_written, spill.nbytes_again)
 
     def _keep(self, task: int, value: Value, seconds: float, before: float) -> None:
         self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds, before)
@@ -227,11 +259,34 @@ def _with(holding: Holding, held: Mapping[int, Value], damaged: tuple[int, ...])
                    holding.changed, holding.damages, damaged)
 
 
-def _warnings(epochs: Epochs, keeper: Keeper | None) -> tuple[str, ...]:
-    """End the saving of blocks, and give what went wrong with it on any rank. **Collective**."""
-    own = keeper.close() if keeper else ""
+class _Closing(Struct, frozen=True, array_like=True):
+    """What a rank says at the end: what went wrong with saving blocks and with those beyond its memory, and the bytes of these.
+
+    Attributes:
+        saving: For people; empty if nothing did.
+        spilling: Likewise.
+        spilled: Bytes written to scratch files.
+        again: Bytes read from them, or from sources once more.
+    """
+
+    saving: str
+    spilling: str = ""
+    spilled: int = 0
+    again: int = 0
+
+
+_decode_closing = msgpack.Decoder(_Closing).decode
+
+
+def _encode_closing(closing: _Closing) -> bytes:
+    texts = {name: getattr(closing, name).encode("utf-8", "backslashreplace").decode() for name in ("saving", "spilling")}
+    return msgpack.encode(structs.replace(closing, **texts))
+
+
+def _warnings(closings: Sequence[_Closing]) -> tuple[str, ...]:
+    """Give what went wrong on any rank."""
     found: dict[str, list[int]] = {}
-    for rank, part in enumerate(exchange(epochs, own.encode("utf-8", "backslashreplace"))):
-        if part:
-            found.setdefault(part.decode(), []).append(rank)
+    for rank, closing in enumerate(closings):
+        for text in filter(None, (closing.saving, closing.spilling)):
+            found.setdefault(text, []).append(rank)
     return tuple(f"rank {ranges(ranks, ',')} {text}" for text, ranks in found.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from tempfile import TemporaryDirectory
@@ -146,7 +147,10 @@ class _Crew:
         if request.save and self._keeper is None:
             self._keeper = Keeper(local.workflow.document.name, local.registry, request.blocks,
                                   min(hello.token for hello in self._hellos.values()), self._name, hosts[comm.rank])
-        return Setting(comm, request, local, graph, hosts, measured(comm, epochs, hosts),
+        machine = measured(comm, epochs, hosts)
+        if request.memory is not None:
+            machine = dataclasses.replace(machine, memory=(request.memory,) * comm.size)
+        return Setting(comm, request, local, graph, hosts, machine,
                        merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self._stops, watch,
                        tuple(self._warnings), self._again)
 

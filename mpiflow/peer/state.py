@@ -23,7 +23,13 @@ from mpiflow.planning.plan import Plan, make_plan
 
 
 class Shell(Protocol):
-    """What a state machine has done for it. None of this calls the machine back."""
+    """What a state machine has done for it. None of this calls the machine back.
+
+    Attributes:
+        crowded: Whether blocks take so much memory that using them up comes before making more of them.
+    """
+
+    crowded: bool
 
     def start(self, task: int) -> None:
         """Run a task; answered by ``finished``, ``raised`` or ``stopped``."""
@@ -109,6 +115,8 @@ class PeerState:
         self._consumers = plan.graph.consumers
         self._states = [State.PLANNED] * num            # of the tasks that are placed here
         self._missing = [0] * num                       # blocks that such a task waits for
+        self._ready: list[int] = []                     # places in the order of tasks that wait for nothing,
+        self._first: list[int] = []                     # and of those among them that need no block at all: both are heaps
         self._readers: list[list[int] | None] = [None] * num    # block that will be here: tasks here that wait for it
         self._users: dict[int, int] = {}                # block that is here: tasks here and sends that still need it
         self._forwards: list[list[int] | None] = [None] * num   # block that will be here: ranks that get it from here
@@ -128,7 +136,7 @@ class PeerState:
         self._num_open = len(mine) + (self.running is not None)
         held, missing = self._users, self._missing
         self._readers = readers = [None] * len(plan.ranks)
-        self._ready = []
+        self._ready, self._first = [], []
         for task in mine:
             num = 0
             for need in self._needs[task]:
@@ -137,8 +145,9 @@ class PeerState:
                     _add(readers, need, task)
             missing[task] = num
             if not num:
-                self._ready.append(self._position[task])
+                (self._ready if self._needs[task] else self._first).append(self._position[task])
         heapq.heapify(self._ready)
+        heapq.heapify(self._first)
         for block, edges in enumerate(plan.routes):
             for source, destination in edges:
                 if source == self.rank:
@@ -168,13 +177,28 @@ class PeerState:
 
     def _continue(self) -> None:
         """Start the next task if there is one, and report at once what others wait for."""
-        if self.running is None and self._ready and not self.stopping and not self._frozen:
-            task = self._order[heapq.heappop(self._ready)]
+        if self.running is None and (self._ready or self._first) and not self.stopping and not self._frozen:
+            task = self._order[heapq.heappop(self._soonest())]
             self._states[task] = advance(self._states[task], _START)
             self.running = task
             self._shell.start(task)
         if (not self._num_open or self.stopping) and not self._in_epoch and not self.ended and self._urgent:
             self._exchange()
+
+    def _soonest(self) -> list[int]:
+        """Give the heap to start from: the one with the first task; where memory is short, what uses blocks up goes first."""
+        ready, first = self._ready, self._first
+        if not first or (ready and (ready[0] < first[0] or self._shell.crowded)):
+            return ready
+        return first
+
+    def next_use(self, block: int) -> int:
+        """Say when a block that is here is needed next: the place in the order of its next task here; less if it is sent on."""
+        if self._forwards[block] or self._sending.get(block):
+            return -1
+        here = [self._position[task] for task in self._consumers[block]
+                if self._ranks[task] == self.rank and self._states[task] <= State.RUNNING]
+        return min(here, default=len(self._order))
 
     @property
     def _urgent(self) -> bool:
@@ -414,8 +438,9 @@ class PeerState:
                 self._release(self._needs[task])
             elif task == self.running and interrupt:
                 self._shell.interrupt(task)
-        self._ready = [place for place in self._ready if self._states[self.plan.order[place]] is State.PLANNED]
-        heapq.heapify(self._ready)
+        self._ready, self._first = (
+            sorted(place for place in heap if self._states[self._order[place]] is State.PLANNED)
+            for heap in (self._ready, self._first))
 
     # Plans
 

@@ -52,7 +52,7 @@ def forecast(graph: TaskGraph, machine: Machine, name: str, seconds: Sequence[fl
         nbytes: Sizes of blocks [bytes], likewise.
 
     Raises:
-        PlanningError: A task needs more memory than any rank has left.
+        PlanningError: A task needs more memory than any rank has.
     """
     plan = make_plan(graph, machine, None, seconds, nbytes)
     work = workload(graph, machine, None, seconds, nbytes)

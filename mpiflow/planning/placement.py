@@ -52,7 +52,7 @@ def place(work: Workload) -> Placement:
     rank which had it would have been idle soon.
 
     Raises:
-        PlanningError: A task needs more memory than any rank has left.
+        PlanningError: A task needs more memory than any rank has.
     """
     if not any(work.graph.needs) and work.machine.memory is None and not any(work.pins):
         return _place_apart(work)
@@ -101,7 +101,7 @@ def place_greedily(work: Workload, strategy: Strategy) -> Placement:
     Ties go to the rank that needs the fewest bytes, then to the lowest.
 
     Raises:
-        PlanningError: A task needs more memory than any rank has left.
+        PlanningError: A task needs more memory than any rank has.
 
     Source: Topcuoglu, Hariri, Wu 2002 (HEFT), without insertion.
     """

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mpiflow.errors import PlanningError
 from mpiflow.planning.progress import UNCLAIMED
+from mpiflow.planning.tasks import Kind
 from mpiflow.planning.workload import Workload
 
 MANY = 8        # of more holders of a block, or of the inputs together, only the most promising are weighed
@@ -126,8 +127,11 @@ class Placing:
         """Give the costs of a task on the ranks worth looking at: holders of its inputs and the least loaded."""
         candidates = self._candidates(number)
         if self.memory is not None:
-            candidates = [rank for rank in candidates if self._fits(number, rank)] or [
-                rank for rank in self.pins[number] or range(self.size) if self._fits(number, rank)]
+            ranks = self.pins[number] or range(self.size)
+            candidates = ([rank for rank in candidates if self._fits(number, rank)]
+                          or [rank for rank in ranks if self._fits(number, rank)]
+                          or [rank for rank in candidates if self.memory.possible(number, rank)]      # others will make room
+                          or [rank for rank in ranks if self.memory.possible(number, rank)])
             if not candidates:
                 raise self.memory.full(number, self.pins[number])
         return [self.cost(number, rank) for rank in candidates]
@@ -262,6 +266,11 @@ class _Memory:
         """Whether a task's result and the blocks that its rank lacks find room there."""
         return self.held[rank] + self._needed(number, missing) <= self.limits[rank]
 
+    def possible(self, number: int, rank: int) -> bool:
+        """Whether it would if there were nothing else; a result is written one block after the other."""
+        graph = self.work.graph
+        return graph.tasks[number].kind is Kind.WRITE or self._needed(number, graph.needs[number]) <= self.limits[rank]
+
     def _needed(self, number: int, blocks: Sequence[int]) -> int:
         return self.nbytes[number] + sum([self.nbytes[block] for block in blocks])
 
@@ -282,9 +291,8 @@ class _Memory:
         """Say what does not fit."""
         task = self.work.graph.tasks[number]
         ranks = pins or range(len(self.limits))
-        rank = max(ranks, key=lambda rank: (self.limits[rank] - self.held[rank], -rank))
+        rank = max(ranks, key=lambda rank: (self.limits[rank], -rank))
         need = self._needed(number, self.work.graph.needs[number])
         return PlanningError(
-            f"step {task.step!r}: a task needs {need} bytes for its inputs and result, and rank {rank}, which has most left of "
-            f"those that may run it, has {self.limits[rank] - self.held[rank]} of its {self.limits[rank]} bytes left; "
-            "use more ranks, more memory or more blocks")
+            f"step {task.step!r}: a task needs {need} bytes for its inputs and result, and no rank that may run it has more than "
+            f"{self.limits[rank]} bytes of memory for blocks; use more memory or more blocks")

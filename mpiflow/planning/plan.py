@@ -76,7 +76,7 @@ def make_plan(graph: TaskGraph, machine: Machine, progress: Progress | None = No
         nbytes: Sizes of blocks [bytes], likewise.
 
     Raises:
-        PlanningError: A task needs more memory than any rank has left.
+        PlanningError: A task needs more memory than any rank has.
     """
     work = workload(graph, machine, progress, seconds, nbytes)
     placement = place(work)

@@ -42,7 +42,8 @@ def summary(outcome: Outcome) -> str:
     head = (f"{outcome.workflow.document.name}: {how} in {outcome.seconds:.3f} s "
             f"(reading and planning {outcome.preparation:.3f} s) on {count(len(outcome.hosts), 'rank')}, "
             f"{count(num_hosts, 'node')}; {count(len(graph.tasks), 'task')}, {count(catalog.version, 'epoch')}")
-    lines = [head, _predicted(outcome), *_spared(outcome), *table(_steps(outcome)), *_moved(catalog), *_results(outcome)]
+    lines = [head, _predicted(outcome), *_spared(outcome), *table(_steps(outcome)), *_moved(catalog), *_spilled(outcome),
+             *_results(outcome)]
     return "\n".join(lines)
 
 
@@ -150,6 +151,14 @@ def _moved(catalog: Catalog) -> list[str]:
     if len(links) > len(busiest):
         lines.append(f"  and {count(len(links) - len(busiest), 'link')} with less")
     return lines
+
+
+def _spilled(outcome: Outcome) -> list[str]:
+    if not (outcome.spilled or outcome.again):
+        return []
+    return [f"beyond {human_bytes(outcome.request.memory)} of memory for each rank: {outcome.spilled} bytes "
+            f"({human_bytes(outcome.spilled)}) went to scratch files, {outcome.again} bytes ({human_bytes(outcome.again)}) "
+            "were read again"]
 
 
 def _results(outcome: Outcome) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +12,38 @@ import h5py
 import numpy as np
 
 from mpiflow.errors import MachineError, OperationError
-from mpiflow.operations.values import Value, columns
+from mpiflow.operations.layout import ArrayForm, Forms
+from mpiflow.operations.values import Value, columns, concatenate
 from mpiflow.storage.sources import reason
 from mpiflow.workflow.rules import HDF5_SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A value in blocks, of which one at a time is in memory.
+
+    Attributes:
+        forms: Columns, dtypes and shapes of each block.
+        blocks: Gives the blocks, in order; each time anew.
+    """
+
+    forms: Sequence[Forms]
+    blocks: Callable[[], Iterable[Value]]
+
+    def whole(self) -> Forms:
+        """Give the columns, dtypes and shapes of all blocks joined along axis 0, as numpy would join them.
+
+        Raises:
+            OperationError: They cannot be joined.
+        """
+        whole = []
+        for column in zip(*self.forms, strict=True):
+            shapes = [form.shape or (1,) for form in column]
+            if len({form.name for form in column}) > 1 or len({shape[1:] for shape in shapes}) > 1:
+                raise OperationError(f"blocks cannot be joined along axis 0: {column[0].name} {sorted(set(shapes))}".rstrip())
+            rows = sum(shape[0] for shape in shapes)
+            whole.append(ArrayForm(column[0].name, np.result_type(*[form.dtype for form in column]), (rows, *shapes[0][1:])))
+        return tuple(whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +51,7 @@ class Result:
     """One dataset that the user wants in a file, and what is written beside its numbers."""
 
     name: str
-    value: Value
+    value: Value | Parts
     unit: str
     tags: tuple[str, ...]
     id: str
@@ -75,8 +104,26 @@ def _replace(file: Path, write: Callable[[Path], object]) -> None:
         aside.unlink(missing_ok=True)
 
 
+def _hdf5_parts(place: h5py.Group, result: Result) -> None:
+    """Write block after block; all of them in memory might be too much."""
+    arrays = {name: place.create_dataset(name or result.name, shape, _stored(dtype), track_times=False)
+              for name, dtype, shape in result.value.whole()}
+    start = 0
+    for block in result.value.blocks():
+        for name, array in columns(block):
+            rows = np.atleast_1d(array)
+            arrays[name][start:start + len(rows)] = np.char.encode(rows, "utf-8") if rows.dtype.kind == "U" else rows
+        start += len(rows)
+
+
+def _stored(dtype: np.dtype) -> np.dtype:
+    return np.dtype(f"S{dtype.itemsize}") if dtype.kind == "U" else dtype      # a character has up to 4 bytes, here and there
+
+
 def _one_array(file: Path, results: Sequence[Result]) -> np.ndarray:
     value = results[0].value
+    if isinstance(value, Parts):
+        value = concatenate(list(value.blocks()))
     if isinstance(value, dict):
         raise OperationError(f"{file}: {results[0].name!r} is a table ({', '.join(value)}); write it to an HDF5 file, "
                              f"or choose a column, e.g. {results[0].name}.{next(iter(value))}")
@@ -92,10 +139,13 @@ def _hdf5(file: Path, results: Sequence[Result]) -> None:
     with h5py.File(file, "w", locking="best-effort") as opened:
         for result in results:
             place = opened
-            if isinstance(result.value, dict):
+            if isinstance(result.value, dict) or (isinstance(result.value, Parts) and result.value.forms[0][0].name):
                 place = opened.create_group(result.name, track_order=True)
-            for name, array in columns(result.value):
-                _hdf5_array(place, name or result.name, array)
+            if isinstance(result.value, Parts):
+                _hdf5_parts(place, result)
+            else:
+                for name, array in columns(result.value):
+                    _hdf5_array(place, name or result.name, array)
             opened[result.name].attrs.update(
                 {"unit": result.unit, "tags": list(result.tags) or "", "id": result.id, "source": result.source})
 

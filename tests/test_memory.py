@@ -1,0 +1,96 @@
+"""Runs whose blocks take more memory than they may: the same bits, and the memory of each rank stays bounded."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from launching import mpiflow
+
+ROWS, WIDTH, BLOCKS = 400_000, 25, 40           # 80 MB
+OPERATIONS = """\
+import resource
+
+import numpy as np
+
+from mpiflow import operation
+
+
+@operation(elementwise=True)
+def bent(x):
+    return np.sqrt(x + 1)
+
+
+@operation
+def peak(*others):
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+"""
+DOCUMENT = """\
+mpiflow: 1
+name: large
+operations: [ops.py]
+datasets:
+  x: {file: x.h5, path: x, blocks: 40}
+  g: {random: {shape: [400000, 25], seed: 1}, blocks: 40}
+steps:
+  m: mean(x, axis=0)
+  s: std(x - mean(x, axis=0), axis=0)
+  y: bent(x)
+  d: std(y - mean(y))
+  z: std(g - mean(g))
+  whole: y + g
+results: {m: out.h5, s: out.h5, d: out.h5, z: out.h5, whole: whole.h5}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("large")
+    with h5py.File(folder / "x.h5", "w") as opened:
+        opened["x"] = np.random.default_rng(1).random((ROWS, WIDTH))
+    (folder / "ops.py").write_text(OPERATIONS)
+    (folder / "large.yaml").write_text(DOCUMENT)
+    return folder
+
+
+def run(folder, *options, num_ranks=2, document="large.yaml"):
+    ended = mpiflow(num_ranks, folder / document, "--no-save", "--record", folder / "record.json", *options, cwd=folder)
+    assert ended.status == 0, ended.err
+    return ended.out, json.loads((folder / "record.json").read_text())
+
+
+def arrays(folder):
+    found = {}
+    for file in ("out.h5", "whole.h5"):
+        with h5py.File(folder / file) as opened:
+            found |= {name: array[()] for name, array in opened.items()}
+        (folder / file).unlink()
+    return found
+
+
+def test_little_memory_gives_the_same_bits_and_what_went_to_disk_is_told(folder):
+    run(folder)
+    expected = arrays(folder)
+    scratch = folder / "scratch"
+    for memory, num_ranks in (("20MB", 2), ("30MB", 1), ("15MB", 3)):
+        out, record = run(folder, "--memory", memory, "--scratch", scratch, num_ranks=num_ranks)
+        found = arrays(folder)
+        assert found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in expected)
+        assert record["spilled"] > 0 and record["read_again"] > 0
+        assert f"{record['spilled']} bytes" in out and "went to scratch files" in out
+        assert not list(scratch.iterdir()), "scratch files are left"
+
+
+def test_the_memory_of_a_rank_stays_bounded(folder):
+    peaks, head = {}, DOCUMENT.split("steps:")[0]
+    steps = {"none": "p: peak(count(x))", "all": "y: bent(x)\n  p: peak(std(x - mean(x)), std(y - mean(y)))"}
+    for name, text in steps.items():
+        (folder / f"{name}.yaml").write_text(f"{head}steps:\n  {text}\nresults: {{p: p.npy}}\n")
+        run(folder, "--memory", "16MB", document=f"{name}.yaml")
+        peaks[name] = int(np.load(folder / "p.npy"))
+    assert peaks["all"] < peaks["none"] + 20e6, peaks
+
+
+def test_a_task_that_cannot_fit_is_refused_before_anything_runs(folder):
+    ended = mpiflow(2, folder / "large.yaml", "--memory", "1MB", "--no-save", cwd=folder)
+    assert ended.status == 2 and "use more memory or more blocks" in ended.err and ended.err.count("a task needs") == 1
