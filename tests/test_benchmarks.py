@@ -59,6 +59,7 @@ def benchmark(folder, name, *arguments):
     ("learning", "no learning / learning", 2),
     ("planning", "us / edge", 4),
     ("saving", "each [us]", 8),
+    ("streaming", "peak of a rank [MB]", 6),
     ("approaches", "MB on the busiest link", 12),
 ])
 def test_a_benchmark_prints_a_table_and_writes_its_figures(tmp_path, name, column, num_rows):

@@ -89,8 +89,8 @@ def merge_moments(left, right):
 
 
 def _square(x):
-    """Squares of absolute values: real ones, of complex numbers too."""
-    return np.square(np.abs(x) if np.iscomplexobj(x) else x)
+    """Squares of absolute values: real ones, of complex numbers too. An array is not needed any more: it is their place."""
+    return np.square(np.abs(x)) if np.iscomplexobj(x) else np.square(x, out=x if isinstance(x, np.ndarray) else None)
 
 
 def _moments(x, axis):

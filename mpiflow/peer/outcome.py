@@ -88,6 +88,7 @@ class Outcome:
         starts: When tasks began to run, at first and again after each death or damage, as times of day [s].
         spilled: What was written to scratch files because memory was short, on all ranks [bytes].
         again: What was read from them, or from sources once more [bytes].
+        peaks: The most memory that each rank's process had [bytes].
     """
 
     workflow: Workflow
@@ -108,6 +109,7 @@ class Outcome:
     starts: tuple[float, ...] = ()
     spilled: int = 0
     again: int = 0
+    peaks: tuple[int, ...] = ()
 
     @property
     def learned(self) -> tuple[Seen, ...]:

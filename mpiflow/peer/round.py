@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from resource import RUSAGE_SELF, getrusage
 
 from mpi4py import MPI
 from msgspec import Struct, msgpack, structs
@@ -224,15 +225,16 @@ class Round:
         done = Outcome(setting.local.workflow, setting.local.registry, setting.request, self._plan, self._state.num_plans,
                        setting.history, setting.machine, self._catalog, setting.hosts, self._seconds, self._preparation,
                        self._spared, tuple(self._state.stopped_by), warnings, rank, tuple(self._left.starts),
-                       sum(closing.spilled for closing in closings), sum(closing.again for closing in closings))
+                       sum(closing.spilled for closing in closings), sum(closing.again for closing in closings),
+                       tuple(closing.peak for closing in closings))
         if rank != self._reported_as:           # at first, or again if the one that did has died before all knew
             self._report(done)
             self._reported_as = rank
         return done
 
-    def _spilled(self) -> tuple[str, int, int]:
-        spill = self._spill
-        return ("", 0, 0) if spill is None else (spill.error, spill.nbytes_written, spill.nbytes_again)
+    def _spilled(self) -> tuple[str, int, int, int]:
+        spill, peak = self._spill, getrusage(RUSAGE_SELF).ru_maxrss << 10
+        return ("", 0, 0, peak) if spill is None else (spill.error, spill.nbytes_written, spill.nbytes_again, peak)
 
     def _keep(self, task: int, value: Value, seconds: float, before: float) -> None:
         self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds, before)
@@ -267,12 +269,14 @@ class _Closing(Struct, frozen=True, array_like=True):
         spilling: Likewise.
         spilled: Bytes written to scratch files.
         again: Bytes read from them, or from sources once more.
+        peak: The most memory that the process had [bytes].
     """
 
     saving: str
     spilling: str = ""
     spilled: int = 0
     again: int = 0
+    peak: int = 0
 
 
 _decode_closing = msgpack.Decoder(_Closing).decode

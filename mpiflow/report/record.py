@@ -36,6 +36,7 @@ def record(outcome: Outcome) -> dict[str, Any]:
         "rounds": [datetime.fromtimestamp(start, UTC).isoformat(timespec="microseconds") for start in outcome.starts],
         "predicted_seconds": plan.seconds, "predicted_bytes": plan.nbytes, "plan": plan.digest,
         "num_plans": outcome.num_plans, "spilled": outcome.spilled, "read_again": outcome.again,
+        "peak_memory": list(outcome.peaks),
         "machine": {"latency": list(outcome.machine.latency), "bandwidth": list(outcome.machine.bandwidth)},
         "catalog": f"{catalog.digest:016x}", "epochs": catalog.version,
         "stopped_by": list(outcome.stopped_by),

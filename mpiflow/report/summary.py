@@ -158,7 +158,7 @@ def _spilled(outcome: Outcome) -> list[str]:
         return []
     return [f"beyond {human_bytes(outcome.request.memory)} of memory for each rank: {outcome.spilled} bytes "
             f"({human_bytes(outcome.spilled)}) went to scratch files, {outcome.again} bytes ({human_bytes(outcome.again)}) "
-            "were read again"]
+            f"were read again; no process had more than {human_bytes(max(outcome.peaks))}"]
 
 
 def _results(outcome: Outcome) -> list[str]:
