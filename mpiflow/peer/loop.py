@@ -24,6 +24,7 @@ import numpy as np
 from mpiflow.catalog.entries import Delta, Form, decode_delta, encode
 from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.values import Value, columns, nbytes
+from mpiflow.peer.copies import Copies
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
 from mpiflow.peer.keeping import LEAST
@@ -69,7 +70,7 @@ class Loop:
                  named: frozenset[int], leave: Callable[[], None], stops: Stops,
                  keep: Callable[[int, Value, float, float], None] | None = None, grace: float = GRACE,
                  struck: Callable[[BaseException], bool] = lambda error: False, watch: Watch | None = None,
-                 written: frozenset[int] = frozenset(), spill: Spill | None = None) -> None:
+                 written: frozenset[int] = frozenset(), spill: Spill | None = None, copies: Copies | None = None) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -83,6 +84,7 @@ class Loop:
             keep: Offered blocks made here that may be worth saving, each with the time that it took and the time of those before
                 that were not offered [s].
             written: Tasks whose blocks are offered in any case.
+            copies: Takes blocks that this rank needs no more; None if nobody else will.
             grace: How long running tasks may go on when somebody wants the run to stop [s].
             struck: Whether an error comes of the death of a rank that others survive; then it has told them.
             watch: Says what this rank waits for.
@@ -98,6 +100,9 @@ class Loop:
         self._unoffered = 0.0                   # seconds of computing since the last block that was offered
         self._worth = LEAST if keep else math.inf
         self._written = written if keep else frozenset()
+        self._copies = copies
+        if copies is not None:                  # so that those who keep none pay nothing
+            self.free = self._pass_on
         self._grace = grace
         self._stops, self._struck = stops, struck
         self._watch = watch
@@ -111,6 +116,7 @@ class Loop:
         self._in_user_code = False
         self._interrupted: float | None = None  # when the task in the main thread was told to end
         self._abandoned = False
+        self._death: BaseException | None = None        # what told the second thread that a rank has died
         self._epoch_over = math.inf             # when the last epoch was over; later than ever while one is under way
         self._began = 0.0
         self._wake = threading.Event()
@@ -206,7 +212,10 @@ class Loop:
             self._failed = None
             self._epoch_over = now
             transfers.trim(now)
-            state.epoch_done([decode_delta(part) for part in parts])
+            deltas = [decode_delta(part) for part in parts]
+            state.epoch_done(deltas)
+            if self._copies is not None:
+                self._copies.heard(deltas)
         elif now >= self._epoch_over + (BUSY_PERIOD if waited < IDLE_PERIOD else IDLE_PERIOD):
             state.epoch_due()
         if self._stops.asked or state.stopped_by:
@@ -262,6 +271,12 @@ class Loop:
         """Forget a block."""
         del self.values[block]
 
+    def _pass_on(self, block: int) -> None:
+        """Forget a block here, but let others have it when this rank outlives them."""
+        value = self.values.pop(block)
+        if value is not None:                   # else it is not in memory, which is short: others have to do without
+            self._copies.take(block, value, self._state.plan)
+
     def exchange(self, delta: Delta) -> None:
         """Take part in the next epoch."""
         self._epoch_over = math.inf
@@ -280,6 +295,8 @@ class Loop:
         """Forget all blocks; user code left behind may still read its inputs."""
         if not self._abandoned:
             self.values.clear()
+        if self._copies is not None:
+            self._copies.clear()
 
     # Tasks, in the main thread
 
@@ -295,6 +312,8 @@ class Loop:
             value = self._compute(task)
         except _Interrupted:
             self._back()
+            if self._death is not None:         # the task will run again, and its inputs stay for that
+                raise self._death from None
             self._state.stopped(task)
         except KeyboardInterrupt:
             self._back()
@@ -383,7 +402,7 @@ class Loop:
         def raise_it(waited: float = 0.0, looks: int = 1) -> bool:
             raise error
 
-        self._turn = raise_it                   # what the main thread does next, when it is back
+        self._death, self._turn = error, raise_it       # what the main thread does next, when it is back
         since = self._since
         if since is None or self._closed.wait(max(REPRIEVE, time.perf_counter() - since)):
             return
