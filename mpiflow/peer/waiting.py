@@ -39,6 +39,11 @@ class Work:
         self._transfers = transfers
         self._task: tuple[int | None, float] = None, 0.0
 
+    @property
+    def epoch(self) -> int:
+        """The number of epochs that are over."""
+        return self._state.catalog.version
+
     def progress(self) -> tuple[int, object]:
         """Give the number of epochs, and what is another when a task ends or a block moves; in each epoch while tasks run."""
         catalog, transfers = self._state.catalog, self._transfers
