@@ -56,7 +56,7 @@ def tcp_connections() -> Iterator[Connection]:
 
 def _descriptors() -> list[str]:
     with contextlib.suppress(OSError):
-        return os.listdir("/proc/self/fd")
+        return sorted(os.listdir("/proc/self/fd"))
     return []
 
 
