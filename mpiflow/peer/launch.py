@@ -93,7 +93,7 @@ def join_world() -> MPI.Comm:
         raise LaunchError(f"'run' needs MPI, which cannot be loaded: {error}. Install one with mpiflow, e.g. "
                           "pip install 'mpiflow[mpich]', or load your site's MPI module and pip install mpi4py") from None
     name, _, version = MPI.Get_library_version().split("\n")[0].split(",")[0].strip(" \0").partition(":")
-    library = f"{name} {version}".strip()
+    library = " ".join(f"{name} {version}".split())
     check_launch(None, library, os.environ)
     if not MPI.Is_initialized():
         joined = threading.Event()
