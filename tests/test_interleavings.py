@@ -9,6 +9,7 @@ from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.states import State
 from mpiflow.errors import InternalError
 from mpiflow.peer.state import PeerState
+from mpiflow.peer.waiting import Work
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import make_plan
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, recipe_id
@@ -333,3 +334,18 @@ def test_a_rank_without_tasks_reports_at_once_that_it_is_settled():
     plan = make_plan(TaskGraph([Task(recipe_id(0), Kind.APPLY, "a", "f", ranks=(0,))]), Machine((0, 0)))
     _, shell = peer(1, plan)
     assert shell.take()[0][1].settled
+
+
+class Still:
+    """No block is under way."""
+
+    num_left, coming, leaving = 0, [], []
+
+
+def test_a_rank_that_has_nothing_to_do_and_to_wait_for_says_why_the_run_is_not_over():
+    machine, _ = peer(0, quick=True)
+    machine.finished(0, 0.0, 0.0, 8)
+    assert Work(machine, Still()).lines(0.0, False) == [
+        "runs nothing",
+        "2 tasks are open, as all know: task 0 (step 'a', operation f) on rank 0, task 1 (step 'b', operation f) on rank 1",
+        "rank 0-1 has something to run or to send, as all know"]

@@ -3,7 +3,7 @@
 import pytest
 
 from mpiflow.catalog.entries import Links
-from mpiflow.peer.measure import common, pairs
+from mpiflow.peer.measure import common, link, pairs
 from mpiflow.planning.machine import BANDWIDTH, LATENCY
 
 
@@ -28,3 +28,44 @@ def test_a_slow_network_is_noticed():
 
 def test_where_nobody_measured_links_are_the_usual_ones():
     assert common([Links(), Links()]) == (LATENCY, BANDWIDTH)
+
+
+class Wire:
+    """A link that takes ``latency`` [s] and carries ``bandwidth`` [bytes/s]; ``seconds`` is what was spent on it so far."""
+
+    def __init__(self, latency, bandwidth):
+        self.latency, self.bandwidth, self.seconds = latency, bandwidth, 0.0
+
+    def round_trip(self, size):
+        seconds = 2 * (self.latency + size / self.bandwidth)
+        self.seconds += seconds
+        return seconds
+
+
+LEAST, MOST = 8 << 10, 8 << 20
+
+
+@pytest.mark.parametrize("latency", [1e-6, 1e-4])
+@pytest.mark.parametrize("bandwidth", [5e6, 25e6, 125e6, 1e9, 5e9, 2e10])
+def test_measuring_takes_tens_of_milliseconds_whatever_the_link(latency, bandwidth):
+    wire = Wire(latency, bandwidth)
+    assert link(wire.round_trip, LEAST) == (pytest.approx(latency, abs=2e-6), pytest.approx(bandwidth, rel=0.01))
+    assert wire.seconds < 0.09
+
+
+def test_pauses_of_a_busy_machine_do_not_make_a_link_slow():
+    wire, num = Wire(1e-5, 1e9), 0
+
+    def round_trip(size):
+        nonlocal num
+        num += 1
+        return wire.round_trip(size) + (0.02 if num % 3 else 0.0)
+
+    assert link(round_trip, LEAST)[1] == pytest.approx(1e9, rel=0.01)
+
+
+def test_a_link_within_a_node_is_measured_with_large_messages_only():
+    wire = Wire(1e-5, 1e9)
+    sizes = []
+    link(lambda size: sizes.append(size) or wire.round_trip(size), MOST)
+    assert set(sizes[20:]) == {MOST}

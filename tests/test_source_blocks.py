@@ -4,6 +4,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mpiflow.catalog.entries import SourceEntry
 from mpiflow.errors import DocumentError
@@ -121,6 +122,13 @@ def test_units_that_agree_or_are_given_once_are_right(one, other):
 @pytest.mark.parametrize(("one", "other"), [("nm", "pm"), ("mPa", "MPa"), ("mmol", "Mmol"), ("mPa*s", "MPa*s")])
 def test_units_that_differ_are_refused(one, other):
     assert refused(entry(unit=one), unit=other) == f"the document says {other}, /x.h5 says {one}"
+
+
+def test_copies_on_several_disks_are_one_file_whatever_their_inodes():
+    copies = [entry(holders=(0, 2)), replace(entry(holders=(1,)), inode=77)]
+    (both,), (one,), (other,) = blocks_of(*copies), blocks_of(copies[0]), blocks_of(copies[1])
+    assert both.holders == (0, 1, 2) and both.recipe == one.recipe == other.recipe
+    assert both.stamp[2] == 0 and one.stamp[2] == 2
 
 
 @pytest.mark.parametrize(("files", "dataset", "message"), [

@@ -171,6 +171,7 @@ class Hello(Struct, frozen=True, array_like=True):
         history: What earlier runs have shown of the operations, if its store tells.
         token: A name that no other run has; the least of all ranks is that of the run.
         absent: Whether the document is not there.
+        addresses: Of its node.
     """
 
     rank: int
@@ -183,6 +184,7 @@ class Hello(Struct, frozen=True, array_like=True):
     history: tuple[Seen, ...] = ()
     token: str = ""
     absent: bool = False
+    addresses: tuple[str, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

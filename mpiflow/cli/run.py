@@ -41,8 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--watch", type=_seconds, default=30.0, metavar="SECONDS",
                         help="after how long without a move each rank says what it waits for (default: 30; 0: never); "
                              "kill -USR2 asks one rank at any time")
+    parser.add_argument("--unreachable", type=_seconds, default=30.0, metavar="SECONDS",
+                        help="end the run when a rank has given no sign of life for so long, and its node does not answer either "
+                             "(default: 30; 0: never)")
     parser.add_argument("--silence", type=_seconds, default=0.0, metavar="SECONDS",
-                        help="end the run when a rank has given no sign of life for so long (default: 0: never)")
+                        help="end the run when a rank has given no sign of life for so long, for whatever reason "
+                             "(default: 0: never)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
 
 
@@ -72,7 +76,7 @@ def execute(chosen: argparse.Namespace) -> int:
     record = chosen.record and chosen.record.absolute()     # operations may change the working directory
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.store.absolute(), chosen.replan,
                            chosen.save, resume, tuple(chosen.force), chosen.grace,
-                           chosen.cache and chosen.cache.absolute(), chosen.watch, chosen.silence,
+                           chosen.cache and chosen.cache.absolute(), chosen.watch, chosen.unreachable, chosen.silence,
                            chosen.memory, chosen.scratch.absolute())
     try:
         outcome = peer.run(comm, request, lambda done: report_outcome(done, record), stops)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mpiflow.errors import LaunchError
+from mpiflow.peer.leaving import blaming
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -50,14 +51,24 @@ def check_launch(size: int | None, library: str, environment: Mapping[str, str])
     stranger = name.startswith("OMPI") and not library.startswith("Open MPI")
     if expected <= 1 or (size is None and not stranger) or (size is not None and size != 1):
         return
-    if name.startswith("SLURM"):
-        remedy = ("srun needs the --mpi option that fits this MPI: 'srun --mpi=pmi2' for MPICH and Intel MPI, 'srun --mpi=pmix' "
-                  "for Open MPI ('srun --mpi=list' shows what the site has); or use 'mpirun' inside the job")
-    else:
-        remedy = ("mpirun and mpi4py belong to different MPIs: use the mpirun of the environment that mpi4py was installed "
-                  "in ('which mpirun'), or reinstall mpi4py for this one")
     raise LaunchError(f"the launcher started {expected} processes ({name}={expected}), but they do not find each other "
-                      f"through {library}: {remedy}")
+                      f"through {library}: {_remedy(name)}")
+
+
+def _remedy(name: str) -> str:
+    """Say what to do about a launcher that does not fit, known by the variable in which it gives its size."""
+    if name.startswith("SLURM"):
+        return ("srun needs the --mpi option that fits this MPI: 'srun --mpi=pmi2' for MPICH and Intel MPI, 'srun --mpi=pmix' "
+                "for Open MPI ('srun --mpi=list' shows what the site has); or use 'mpirun' inside the job")
+    return ("mpirun and mpi4py belong to different MPIs: use the mpirun of the environment that mpi4py was installed "
+            "in ('which mpirun'), or reinstall mpi4py for this one")
+
+
+def start_failure(library: str, environment: Mapping[str, str]) -> str:
+    """Say what is wrong when MPI ends the process instead of starting, as MPICH does under a launcher that it does not know."""
+    expected, name = launched_size(environment)
+    text = f"rank {launched_rank(environment)}: {library} does not start, and has ended the process"
+    return f"{text}: {_remedy(name)}" if expected > 1 else text
 
 
 def _give_up(joined: threading.Event) -> None:
@@ -82,12 +93,13 @@ def join_world() -> MPI.Comm:
         raise LaunchError(f"'run' needs MPI, which cannot be loaded: {error}. Install one with mpiflow, e.g. "
                           "pip install 'mpiflow[mpich]', or load your site's MPI module and pip install mpi4py") from None
     name, _, version = MPI.Get_library_version().split("\n")[0].split(",")[0].strip(" \0").partition(":")
-    library = f"{name} {version}".strip()
+    library = " ".join(f"{name} {version}".split())
     check_launch(None, library, os.environ)
     if not MPI.Is_initialized():
         joined = threading.Event()
         threading.Thread(target=_give_up, args=(joined,), name="mpiflow-launch", daemon=True).start()
-        MPI.Init_thread(MPI.THREAD_MULTIPLE)
+        with blaming(start_failure(library, os.environ), LaunchError.status):
+            MPI.Init_thread(MPI.THREAD_MULTIPLE)
         joined.set()
     check_launch(MPI.COMM_WORLD.size, library, os.environ)
     return MPI.COMM_WORLD.Dup()

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from typing import NoReturn
 
 from mpiflow.errors import InternalError, MpiflowError, SilenceError
@@ -66,11 +67,20 @@ def watch_exit() -> None:
     """
     own = os.getpid()
 
-    def ended_by_user_code() -> None:
+    def ended_by_others() -> None:
         if _watch["active"] and os.getpid() == own:       # not the end that is meant, nor that of a child that user code forked
-            os.write(2, b"mpiflow: error: an operation ended the process\n")
-            os._exit(3)
+            os.write(2, f"mpiflow: error: {_watch['cause']}\n".encode("utf-8", "backslashreplace"))
+            os._exit(_watch["status"])
 
-    callback = ctypes.CFUNCTYPE(None)(ended_by_user_code)
+    callback = ctypes.CFUNCTYPE(None)(ended_by_others)
     ctypes.CDLL(None)["__cxa_atexit"](callback, None, None)
-    _watch.update(callback=callback, active=True)
+    _watch.update(callback=callback, active=True, cause="an operation ended the process", status=3)
+
+
+@contextlib.contextmanager
+def blaming(cause: str, status: int) -> Iterator[None]:
+    """If C's ``exit`` is called in the block, it is for ``cause``, and the process ends with ``status``."""
+    before = dict(_watch)
+    _watch.update(cause=cause, status=status)
+    yield
+    _watch.update(cause=before.get("cause"), status=before.get("status"))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from mpi4py import MPI
@@ -21,8 +22,10 @@ from mpiflow.planning.machine import BANDWIDTH, LATENCY, Machine, machine_of
 STEP = 16.0             # links of one kind differ by less than the square root of this from the figure that stands for them
 SOFTWARE = 9e-5         # seconds from "made here" to "usable there" that are ours, not the link's
 _TAG = 0
-_SMALL, _LARGE = 8, 8 << 20         # bytes
-_TIMES = (20, 3)                    # round trips with small and with large messages; the best counts
+_SMALL, _MOST = 8, 8 << 20          # bytes: for the latency; at most for the bandwidth
+_LEAST = (_MOST, 8 << 10)           # and at first: within a node any link is fast, between nodes one has to see
+_SMALL_TIMES, _TIMES = 20, 3        # round trips with each size; the best counts
+_ENOUGH = 1e-2                      # seconds that a round trip takes when its size is large enough
 _SPINS = 1000
 
 
@@ -39,38 +42,67 @@ def pairs(hosts: Sequence[str]) -> tuple[tuple[int, int] | None, tuple[int, int]
 def measure(comm: MPI.Comm, hosts: Sequence[str]) -> Links:
     """Give latencies [s] and bandwidths [bytes/s] within and between nodes; 0 for what others measure.
 
-    **Collective** in effect: the ranks of a pair wait for each other.
+    **Collective** in effect: the ranks of a pair wait for each other. The lower one measures, the other sends everything back.
     """
     latency, bandwidth = [0.0, 0.0], [0.0, 0.0]
     for kind, pair in enumerate(pairs(hosts)):
-        if pair and comm.rank in pair:
-            other = pair[1] if comm.rank == pair[0] else pair[0]
-            small, large = (_round_trip(comm, other, size, times) for size, times in zip((_SMALL, _LARGE), _TIMES, strict=True))
-            latency[kind], bandwidth[kind] = small / 2, _LARGE / max(large / 2 - small / 2, 1e-9)
+        if pair and comm.rank == pair[0]:
+            latency[kind], bandwidth[kind] = link(partial(_round_trip, comm, pair[1], _LEAST[kind]), _LEAST[kind])
+            _complete(comm.Isend(np.empty(0, np.uint8), pair[1], _TAG))
+        elif pair and comm.rank == pair[1]:
+            _echo(comm, pair[0], _LEAST[kind])
     return Links(tuple(latency), tuple(bandwidth))
 
 
-def _round_trip(comm: MPI.Comm, other: int, size: int, times: int) -> float:
-    """Seconds for ``size`` bytes to the other rank and back, at best."""
-    out, back = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
-    best = math.inf
-    for _ in range(times):
-        began = time.perf_counter()
-        if comm.rank < other:
-            _complete(comm.Isend(out, other, _TAG))
-            _complete(comm.Irecv(back, other, _TAG))
-        else:
-            _complete(comm.Irecv(back, other, _TAG))
-            _complete(comm.Isend(out, other, _TAG))
-        best = min(best, time.perf_counter() - began)
-    return best
+def link(round_trip: Callable[[int], float], least: int) -> tuple[float, float]:
+    """Give latency [s] and bandwidth [bytes/s] of a link, with messages no larger than it takes to see them.
+
+    Args:
+        round_trip: Sends so many bytes there and back, and gives the seconds that it took.
+        least: Size to begin with [bytes].
+    """
+    small = min(round_trip(_SMALL) for _ in range(_SMALL_TIMES))
+    size = least
+    while True:
+        tried = [round_trip(size)]
+        # One that was fast is enough to know that larger ones are needed; one that was slow may be noise.
+        while len(tried) < _TIMES and (size == _MOST or tried[-1] >= _ENOUGH):
+            tried.append(round_trip(size))
+        if size == _MOST or tried[-1] >= _ENOUGH:
+            return small / 2, size / max(min(tried) / 2 - small / 2, 1e-9)
+        size *= 2
 
 
-def _complete(request: MPI.Request) -> None:
-    spins = 0
-    while not request.Test():
-        spins += 1
-        if spins < _SPINS:
+def _round_trip(comm: MPI.Comm, other: int, least: int, size: int) -> float:
+    """Seconds for ``size`` bytes to the other rank and back."""
+    out, back, spins = np.zeros(size, np.uint8), np.zeros(size, np.uint8), _spins(size, least)
+    began = time.perf_counter()
+    _complete(comm.Isend(out, other, _TAG), spins)
+    _complete(comm.Irecv(back, other, _TAG), spins)
+    return time.perf_counter() - began
+
+
+def _echo(comm: MPI.Comm, other: int, least: int) -> None:
+    """Send back what comes, until nothing does."""
+    room, status, size = np.zeros(_MOST, np.uint8), MPI.Status(), _SMALL
+    while True:
+        _complete(comm.Irecv(room, other, _TAG), _spins(size, least), status)
+        size = status.Get_count(MPI.BYTE)
+        if size == 0:
+            return
+        _complete(comm.Isend(room[:size], other, _TAG), _spins(size, least))
+
+
+def _spins(size: int, least: int) -> int:
+    """How often to look without sleeping: whoever sleeps between is not kept waiting by others who want the core."""
+    return _SPINS if size == _SMALL or least == _MOST else 0
+
+
+def _complete(request: MPI.Request, spins: int = 0, status: MPI.Status | None = None) -> None:
+    looks = 0
+    while not request.Test(status):
+        looks += 1
+        if looks < spins:
             os.sched_yield()
         else:
             time.sleep(1e-4)

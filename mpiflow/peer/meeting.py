@@ -12,6 +12,7 @@ import mpiflow
 from mpiflow.catalog.entries import Complaint, Hello, SourceEntry
 from mpiflow.errors import DocumentError, LaunchError, Problem, ranges
 from mpiflow.peer.outcome import Request
+from mpiflow.peer.reach import own_addresses
 from mpiflow.peer.reading import Local
 from mpiflow.planning.history import concerning
 from mpiflow.storage.history import read_history
@@ -22,11 +23,12 @@ def greet(local: Local, request: Request, rank: int) -> Hello:
     digest = ""
     if local.workflow:
         options = (local.workflow.digest, str(request.results), request.keep_going, request.replan, request.resume,
-                   request.forced, request.grace, request.watch, request.silence)
+                   request.forced, request.grace, request.watch, request.unreachable, request.silence)
         digest = hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
     return Hello(rank, socket.gethostname(), mpiflow.__version__, digest, tuple(local.code),
                  tuple(map(_encodable, local.complaints)), local.sources,
-                 concerning(read_history(request.store)[0], local.registry), _token(), local.absent)
+                 concerning(read_history(request.store)[0], local.registry), _token(), local.absent,
+                 own_addresses())
 
 
 def _token() -> str:

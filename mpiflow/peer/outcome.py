@@ -38,7 +38,8 @@ class Request:
         grace: How long running tasks may go on when somebody wants the run to stop [s].
         cache: Where blocks are saved and taken from, if not in the store.
         watch: After how long without a move each rank says what it waits for [s]; 0 for never.
-        silence: How long a rank may be silent before the run is ended [s]; 0 for ever.
+        unreachable: How long a rank may be silent whose node does not answer before the run is ended [s]; 0 for ever.
+        silence: The same whatever its node does.
         memory: What blocks may take on each rank [bytes]; None for what the node has.
         scratch: Where blocks go that exceed it.
     """
@@ -55,6 +56,7 @@ class Request:
     grace: float = 20.0
     cache: Path | None = None
     watch: float = 30.0
+    unreachable: float = 30.0
     silence: float = 0.0
     memory: int | None = None
     scratch: Path = Path(tempfile.gettempdir())

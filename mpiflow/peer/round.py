@@ -33,7 +33,7 @@ from mpiflow.peer.reading import Local
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import settle, struck, survivable
-from mpiflow.peer.transfers import Transfers
+from mpiflow.peer.transfers import Transfers, must_probe
 from mpiflow.peer.watch import Watch
 from mpiflow.planning.history import expectations
 from mpiflow.planning.machine import Machine
@@ -105,7 +105,7 @@ def run_rounds(setting: Setting, left: Left, conclude: Callable[[Outcome], None]
         LaunchError: The workflow cannot run on this machine; on every rank.
         InternalError: Ranks disagree; or a rank has died, and what came from it was cut off.
     """
-    epochs, transfers = Epochs(setting.comm, setting.watch), Transfers(setting.comm)
+    epochs, transfers = Epochs(setting.comm, setting.watch), Transfers(setting.comm, must_probe(setting.hosts))
     left.links += [epochs, transfers]
     while True:
         try:

@@ -15,7 +15,9 @@ from mpiflow.catalog.catalog import merge_sources
 from mpiflow.catalog.entries import Hello, SourceEntry, decode_hello, encode
 from mpiflow.errors import DocumentError, LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer.epochs import Epochs, exchange
+from mpiflow.peer.guard import EARLY, Guard
 from mpiflow.peer.keeping import Keeper
+from mpiflow.peer.leaving import abort
 from mpiflow.peer.measure import measured
 from mpiflow.peer.meeting import agree, greet
 from mpiflow.peer.outcome import Outcome, Request
@@ -100,7 +102,17 @@ class _Crew:
             DocumentError, LaunchError: As for ``run``.
             InternalError: Ranks disagree; or a rank has died, and what came from it was cut off.
         """
-        watch = Watch(Pulse(self.comm), self._request.watch, self._request.silence)
+        request = self._request
+        watch = Watch(Pulse(self.comm), request.watch, request.silence, early=EARLY * request.unreachable)
+        guard = Guard(self.comm.rank, request.unreachable, watch.pace, abort)
+        watch.unreached = lambda: guard.finding
+        guard.start()
+        try:
+            return self._attempt(watch, guard, conclude)
+        finally:
+            guard.close()
+
+    def _attempt(self, watch: Watch, guard: Guard, conclude: Callable[[Outcome], None]) -> Outcome:
         epochs = Epochs(self.comm, watch)
         self._left.links.append(epochs)
         said = [_decode_return(part) for part in exchange(epochs, encode(self._return()))] if self._again else []
@@ -108,6 +120,9 @@ class _Crew:
         if not all(one.met for one in said) or not said:
             self._meet(epochs, names)
         self._note_dead(names)
+        hellos = [self._hellos[name] for name in names]
+        watch.hosts = tuple(hello.host for hello in hellos)
+        guard.know(watch.hosts, [hello.addresses for hello in hellos])
         if said and all(one.over for one in said):
             return self._left.over.conclude(epochs, self.comm.rank, tuple(self._warnings))
         self._left.over = None
@@ -139,7 +154,7 @@ class _Crew:
     def _setting(self, epochs: Epochs, names: Sequence[int], watch: Watch) -> Setting:
         """Compile the workflow for the ranks that are there. **Collective**."""
         comm, request, local = self.comm, self._request, self._local
-        hosts = watch.hosts = tuple(self._hellos[name].host for name in names)
+        hosts = watch.hosts
         writers = tuple(rank for rank, name in enumerate(names) if name in self._seeing) or None
         graph = lower(local.workflow, local.registry, _seen_by(self._sources, names), comm.size, recovering=self._again,
                       writers=writers)

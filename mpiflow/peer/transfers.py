@@ -3,11 +3,15 @@
 A header goes first, and carries a small block whole. The pieces of a larger one follow under a tag of their own and
 are received straight into the array that the task will use. Headers are received into slots that are always
 posted, so no order of production can block anybody; the number of blocks that a rank sends at one time is bounded.
+
+Slots take from any source. MPICH 5.0 over UCX, as PyPI has it, loses such a receive between nodes if a message waits for it when
+it is posted: the request is never complete. There headers are probed for, and received from the rank that was found.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,12 +54,15 @@ class _Outgoing:
 class Transfers:
     """All blocks under way from and to this rank."""
 
-    def __init__(self, comm: MPI.Comm) -> None:
+    def __init__(self, comm: MPI.Comm, probing: bool = False) -> None:
+        """Be ready to receive; ``probing`` if slots cannot be used (see ``must_probe``)."""
         self._comm = comm
         self._status = MPI.Status()
         self._mortal = survivable(comm)
         self._buffers = Buffers()
-        self._slots: deque[tuple[MPI.Prequest, bytearray]] = deque(self._posted() for _ in range(SLOTS))
+        self._slots: deque[tuple[MPI.Prequest, bytearray]] = deque(self._posted() for _ in range(0 if probing else SLOTS))
+        self._room = bytearray(wire.HEADER)
+        self._found: MPI.Request | None = None          # a header that was probed for
         self._incoming: list[_Incoming] = []
         self._queue: deque[tuple[int, int, Value]] = deque()
         self._outgoing: list[_Outgoing] = []
@@ -120,18 +127,16 @@ class Transfers:
             looks: How many times to look for a header; who has nothing else to do sees it soonest by looking again at once.
         """
         arrived: list[tuple[int, Value]] = []
-        request, room = self._slots[0]
         status = self._status
-        while not request.Test(status):
+        test = self._slots[0][0].Test if self._slots else self._probed
+        while not test(status):
             looks -= 1
             if looks <= 0:
                 break
         else:
             if self._mortal:
                 check_alive(status)
-            self._slots.rotate(-1)
-            task, sequence, rest = wire.unpack(room)
-            request.Start()
+            task, sequence, rest = self._opened()
             if type(rest) is wire.Follows:
                 self._await(_Incoming(task, status.Get_source(), _PIECE_TAG + sequence % _TAGS), rest)
             else:
@@ -139,6 +144,24 @@ class Transfers:
         if self._incoming:
             arrived += self._receive_pieces()
         return arrived
+
+    def _probed(self, status: MPI.Status) -> bool:
+        if self._found is None:
+            if not self._comm.Iprobe(MPI.ANY_SOURCE, _HEADER_TAG, status):
+                return False
+            self._found = self._comm.Irecv(self._room, status.Get_source(), _HEADER_TAG)
+        return self._found.Test(status)
+
+    def _opened(self) -> tuple[int, int, Value | wire.Follows]:
+        """Read the header that is there, and be ready for the next one."""
+        if not self._slots:
+            self._found = None
+            return wire.unpack(self._room)
+        request, room = self._slots[0]
+        self._slots.rotate(-1)
+        content = wire.unpack(room)
+        request.Start()
+        return content
 
     def _await(self, incoming: _Incoming, follows: wire.Follows) -> None:
         """Receive what follows a header."""
@@ -205,6 +228,11 @@ class Transfers:
             request.Wait()
             request.Free()
         self._slots.clear()
+
+
+def must_probe(hosts: Sequence[str]) -> bool:
+    """Whether receives from any source may be lost: by this MPI, among ranks on these nodes."""
+    return len(set(hosts)) > 1 and "ch4:ucx" in MPI.Get_library_version()
 
 
 def _pending(requests: list[MPI.Request]) -> list[MPI.Request]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from mpiflow.errors import ranges
 from mpiflow.peer.state import PeerState
 from mpiflow.planning.tasks import Task
 
@@ -39,6 +40,11 @@ class Work:
         self._transfers = transfers
         self._task: tuple[int | None, float] = None, 0.0
 
+    @property
+    def epoch(self) -> int:
+        """The number of epochs that are over."""
+        return self._state.catalog.version
+
     def progress(self) -> tuple[int, object]:
         """Give the number of epochs, and what is another when a task ends or a block moves; in each epoch while tasks run."""
         catalog, transfers = self._state.catalog, self._transfers
@@ -65,7 +71,7 @@ class Work:
                        for task, rank, num in self._transfers.coming)
         found += _some(f"sends {name(task, tasks)} to rank {rank}, {num} messages are left"
                        for task, rank, num in self._transfers.leaving)
-        return found
+        return found if len(found) > 1 or state.running is not None else [*found, *self._open()]
 
     def excuse(self, rank: int) -> str:
         """Say why ``rank`` may be silent, with the tasks that it runs or comes to next, as far as this rank knows."""
@@ -75,6 +81,20 @@ class Work:
         named = ", ".join(name(task, plan.graph.tasks) for task in running or open_tasks[:_NEXT])
         there = f"; {'it runs' if running else 'next there:'} {named}" if named else ""
         return f"an operation there keeps the interpreter to itself{there}"
+
+    def _open(self) -> Iterable[str]:
+        """Say why the run is not over although nothing is to be done here."""
+        catalog, tasks = self._state.catalog, self._state.plan.graph.tasks
+        open_tasks = [task for task, entry in enumerate(catalog.tasks) if not entry.state.final]
+        if open_tasks:
+            named = ", ".join(f"{name(task, tasks)} on rank {self._state.plan.ranks[task]}" for task in open_tasks[:_NEXT])
+            yield f"{len(open_tasks)} tasks are open, as all know: {named}{', ...' if len(open_tasks) > _NEXT else ''}"
+        busy = [rank for rank, settled in enumerate(catalog.settled) if not settled]
+        if busy:
+            yield f"rank {ranges(busy, ',')} has something to run or to send, as all know"
+        sent, received = (sum(counts) for counts in zip(*((t.num_sent, t.received) for t in catalog.traffic), strict=True))
+        if sent != received:
+            yield f"{sent} blocks have left and {received} have arrived, as all know"
 
     def _waited_for(self) -> Iterable[str]:
         state, plan = self._state, self._state.plan

@@ -29,6 +29,10 @@ _TURN = 0.5             # seconds that each rank leaves to the one before it, so
 class Sight(Protocol):
     """What a watch looks at."""
 
+    @property
+    def epoch(self) -> int:
+        """The number of epochs that are over; for any thread."""
+
     def progress(self) -> tuple[int, object]:
         """Give the number of epochs that are over, and what is another when something has moved."""
 
@@ -56,6 +60,8 @@ class Heart(Protocol):
 class Meeting:
     """Ranks that wait for each other while no task runs."""
 
+    epoch = 0
+
     def progress(self) -> tuple[int, object]:
         """Nothing but the end of the exchange is progress."""
         return 0, None
@@ -80,7 +86,7 @@ def listen() -> None:
         faulthandler.register(ASK, file=2, all_threads=False, chain=True)
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
     """Write to standard error at once and in one piece, whatever user code has made of Python's."""
     with contextlib.suppress(OSError):
         os.write(2, text.encode("utf-8", "backslashreplace"))
@@ -91,9 +97,11 @@ class Watch:
 
     Attributes:
         hosts: Node of each rank, once that is known.
+        unreached: Says which nodes do not answer; nothing if all do.
     """
 
-    def __init__(self, pulse: Heart, report: float, silence: float, write: Callable[[str], None] = _write) -> None:
+    def __init__(self, pulse: Heart, report: float, silence: float, write: Callable[[str], None] = write,
+                 early: float = 0.0) -> None:
         """Prepare; ``follow`` starts.
 
         Args:
@@ -101,11 +109,13 @@ class Watch:
             report: After how long without a move this rank says what it waits for [s]; 0 for never.
             silence: How long a rank may be silent before the run is ended [s]; 0 for ever.
             write: Takes the text.
+            early: Ranks give signs of life when an epoch is overdue by so much [s], if not before; 0 for no such time.
         """
         self.hosts: Sequence[str] = ()
+        self.unreached: Callable[[], str] = str
         self._pulse = pulse
         self._report, self._silence = report or math.inf, silence or math.inf
-        self._first = min(self._report, self._silence)
+        self._first = min(self._report, self._silence, 2 * early or math.inf)
         self._write = write
         self._asked = False
         self._sight: Sight = Meeting()
@@ -121,6 +131,11 @@ class Watch:
         self._looked = self._epoch_at = self._moved_at = now
         self._rest()
         self._calm()
+
+    def pace(self) -> object:
+        """Give what is another when an epoch is over; for any thread."""
+        sight = self._sight
+        return sight, sight.epoch
 
     def ask(self) -> None:
         """Somebody wants to know what this rank does; the next look tells."""
@@ -232,7 +247,8 @@ class Watch:
                  f"{overdue:.1f} s ago, and something moved {still:.1f} s ago", *self._sight.lines(now, asked)]
         if self._beat_since is not None:
             silent = self._silent(now, overdue, self._first * _PATIENT)
-            lines += [self._missing(rank, now) for rank in silent] or ["all other ranks give signs of life"]
+            found = self.unreached()            # then MPI may keep back what those that can be reached have sent
+            lines += [found] if found else [self._missing(rank, now) for rank in silent] or ["all other ranks give signs of life"]
         self._say(lines)
 
     def _say(self, lines: Sequence[str]) -> None:

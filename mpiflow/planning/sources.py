@@ -75,8 +75,16 @@ def source_blocks(workflow: Workflow, name: str, sources: Sequence[SourceEntry])
         recipe = (kind, msgspec.to_builtins(settings))
         return [SourceBlock(recipe, start, stop, (stop - start) * row, dtype=settings.dtype, shape=(stop - start, *shape[1:]))
                 for start, stop in _cut(0, shape[0], dataset.blocks)]
-    files = [entry for entry in sources if entry.dataset == name]
+    files = _with_copies(dataset, [entry for entry in sources if entry.dataset == name])
     return list(_file_blocks(workflow, name, dataset, files)) if _usable(workflow, name, dataset, files) else []
+
+
+def _with_copies(dataset: Dataset, files: list[SourceEntry]) -> list[SourceEntry]:
+    """Take files of one name for copies of one file, on disks of several nodes, if they differ in nothing but their inodes."""
+    if _is_glob(dataset.file) or len({msgspec.structs.replace(entry, inode=0, holders=()) for entry in files}) != 1:
+        return files
+    holders = tuple(sorted({rank for entry in files for rank in entry.holders}))
+    return [msgspec.structs.replace(files[0], inode=0 if len(files) > 1 else files[0].inode, holders=holders)]
 
 
 def _usable(workflow: Workflow, name: str, dataset: Dataset, files: Sequence[SourceEntry]) -> bool:
@@ -123,7 +131,8 @@ def _file_blocks(workflow: Workflow, name: str, dataset: Dataset, files: Sequenc
         first, last = dataset.rows or (0, entry.shape[0] if entry.shape else 1)
         row = math.prod(entry.shape[1:]) * np.dtype(entry.dtype).itemsize
         stamp = (entry.size, entry.mtime_ns, entry.inode)
-        recipe = ("file", entry.file, dataset.path, *stamp)
+        # Several files may have one name where a pattern stands for them, and are told apart by their inodes.
+        recipe = ("file", entry.file, dataset.path, *(stamp if _is_glob(dataset.file) else stamp[:2]))
         for start, stop in _cut(first, last, dataset.blocks):
             shape = (stop - start, *entry.shape[1:]) if entry.shape else ()
             yield SourceBlock(recipe, start, stop, (stop - start) * row, entry.file, stamp, entry.holders, entry.unit,

@@ -19,14 +19,15 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]     # one file of tests may be run alone
 
 from box import Box  # noqa: E402
+from chaos_launch import STACKS  # noqa: E402
 from launching import EXAMPLES, launch, mpiflow  # noqa: E402
 
 NUM_HOSTS, RANKS = 4, 2
 FAST, SLOW = 200_000_000, 40_000_000        # bits/s
 HEADERS, CHATTER = 1.06, 1_000_000          # factor and bytes that the wire may carry beyond what was announced
-MEASURING = 3 * (8 << 20)                   # bytes each way between the first two hosts: how mpiflow measures a link
+MEASURING = 1_100_000                       # bytes each way between the first two hosts, at most: how mpiflow measures a link
 PROMPTLY = 15                               # seconds in which a job that cannot go on must have ended
-LIMIT = 15                                  # seconds after which a job is ended from outside
+CUT_OFF = 45                                # the same when it has to be noticed first; 30 s are the default
 SCENARIO = EXAMPLES / "scenarios" / "2-linear-two.yaml"
 GROUPS = 2_000_000
 
@@ -72,8 +73,9 @@ def write(box, text: str, code: str = "") -> Path:
     return box.shared / "workflow.yaml"
 
 
-def fits(counted: int, announced: int) -> bool:
-    return announced <= counted <= HEADERS * announced + CHATTER
+def fits(counted: int, announced: int, host: str) -> bool:
+    more = MEASURING if host in ("h1", "h2") else 0
+    return announced <= counted <= HEADERS * (announced + more) + CHATTER
 
 
 def large_scenario(box) -> Path:
@@ -97,16 +99,16 @@ def test_scenario_2_moves_one_partial_result_over_one_link_as_the_plan_announced
     file = large_scenario(box)
     given = ["--set", f"n={4 * GROUPS}", "--set", "r1=7", "--set", "r2=4"]
     before = box.counters()
-    record = flow(box, file, *given)
+    record = flow(box, file, "--no-replan", *given)
     carried = {host: after - before[host] for host, after in box.counters().items()}
     plan = planned(box, file, record["machine"], *given)
     (source, destination, num_blocks, nbytes), = record["moved"]
     assert (plan["digest"], plan["links"]) == (record["plan"], record["moved"])
     assert (num_blocks, nbytes, {source, destination}) == (1, 8 * GROUPS, {4, 7})
-    announced = {(host, way): MEASURING if host in ("h1", "h2") else 0 for host in box.hosts for way in ("sent", "received")}
+    announced = {(host, way): 0 for host in box.hosts for way in ("sent", "received")}
     announced[host_of(source), "sent"] = announced[host_of(destination), "received"] = nbytes
     counted = {(host, way): getattr(carried[host], way) for host, way in announced}
-    assert [key for key in announced if not fits(counted[key], announced[key])] == [], counted
+    assert [key for key in announced if not fits(counted[key], announced[key], key[0])] == [], str(counted)
     with h5py.File(box.shared / "results" / "scenario-2.h5") as opened:
         assert opened["answer"][...].sum() == sum(
             np.count_nonzero(np.random.Generator(np.random.PCG64(seed)).random(4 * GROUPS) >= 0.5) for seed in (1, 2))
@@ -153,6 +155,39 @@ def test_a_part_that_no_host_has_is_one_clear_error(box):
     ended = box.run(RANKS, [sys.executable, "-m", "mpiflow", write(box, LOCAL.format(scratch=box.scratch))], timeout=60)
     assert ended.status == 2
     assert ended.err.count("mpiflow: error:") == 1 and "no rank sees a file that matches" in ended.err
+
+
+PRIVATE = """
+mpiflow: 1
+name: private
+operations: [ops.py]
+datasets:
+""" + "".join(f"  x{rank}: {{arange: {{stop: {10 + rank}}}, rank: {rank}}}\n" for rank in range(NUM_HOSTS * RANKS)) + """
+steps:
+  where: """ + " + ".join(f"here(x{rank})" for rank in range(NUM_HOSTS * RANKS)) + """
+results: {where: where.npy}
+"""
+PRIVATE_OPS = """
+import socket
+import numpy as np
+from mpiflow import operation
+from private import DIGITS
+
+@operation
+def here(x):
+    return np.array([DIGITS ** int(socket.gethostname()[1:])])
+"""
+
+
+def test_a_workflow_on_the_local_disk_of_one_host_runs_on_all_and_its_results_come_there(box):
+    own = box.outside("h3")
+    for name, text in (("workflow.yaml", PRIVATE), ("ops.py", PRIVATE_OPS), ("private.py", "DIGITS = 10\n")):
+        (own / name).write_text(text)
+    record = flow(box, box.scratch / "workflow.yaml", "--results", box.scratch / "results")
+    assert {host_of(task["rank"]) for task in record["tasks"] if task["operation"] == "here"} == set(box.hosts)
+    assert np.load(own / "results" / "where.npy").tolist() == [22220]
+    assert [host for host in box.hosts if (box.outside(host) / "results").exists()] == ["h3"]
+    assert [path.name for host in box.hosts for path in box.outside(host).iterdir() if host != "h3"] == []
 
 
 HEAVY = """
@@ -216,6 +251,25 @@ def test_results_of_four_hosts_are_those_of_one_process_to_the_last_bit(box, tmp
         assert {name: value[()] for name, value in ours["both"].items()} == {n: v[()] for n, v in alone["both"].items()}
 
 
+BURST = """
+mpiflow: 1
+name: burst
+datasets:
+  x: {random: {shape: [4000], seed: 1}, blocks: 400}
+steps:
+  y: 2 * x
+  z: sum(y)
+results: {y: y.npy, z: z.npy}
+"""
+
+
+def test_a_burst_of_small_blocks_from_many_hosts_arrives(box):
+    flow(box, write(box, BURST))
+    expected = 2 * np.random.Generator(np.random.PCG64(1)).random(4000)
+    assert np.load(box.shared / "z.npy") == pytest.approx(expected.sum(), rel=1e-12)
+    assert np.load(box.shared / "y.npy").shape == expected.shape
+
+
 # Lost hosts
 
 ASLEEP = """
@@ -225,8 +279,9 @@ operations: [ops.py]
 datasets:
 """ + "".join(f"  x{rank}: {{arange: {{stop: {10 + rank}}}, rank: {rank}}}\n" for rank in range(NUM_HOSTS * RANKS)) + """
 steps:
+  early: sum(x0)
 """ + "".join(f"  s{rank}: rest(x{rank})\n" for rank in range(NUM_HOSTS * RANKS)) + """
-results: {s0: s0.npy}
+results: {s0: s0.npy, s7: s7.npy}
 """
 ASLEEP_OPS = """
 import time
@@ -236,7 +291,8 @@ from mpiflow import operation
 @operation(seconds=300.0)
 def rest(x):
     Path(f"asleep-{len(x)}").touch()
-    time.sleep(300)
+    while not Path("go").exists():
+        time.sleep(0.1)
     return x
 """
 
@@ -248,10 +304,10 @@ def wait_until_all_rest(box) -> None:
         time.sleep(0.05)
 
 
-def left_over(box) -> dict[str, list[int]]:
-    """What still runs on the hosts that are up, once all has had the time to end."""
-    limit = time.monotonic() + PROMPTLY
-    while (left := {host: found for host in box.up_hosts if (found := box.processes(host))}) and time.monotonic() < limit:
+def left_over(box, hosts=None) -> dict[str, list[int]]:
+    """What still runs on hosts (None: all that are up), once all has had the time to end."""
+    limit, hosts = time.monotonic() + PROMPTLY, hosts or box.up_hosts
+    while (left := {host: found for host in hosts if (found := box.processes(host))}) and time.monotonic() < limit:
         time.sleep(0.05)
     return left
 
@@ -267,12 +323,30 @@ def test_a_job_ends_by_itself_when_a_host_dies(box, victim):
     assert not (box.shared / "s0.npy").exists()
 
 
-def test_a_job_of_which_a_host_is_cut_off_does_not_succeed_and_leaves_nothing(box):
-    """By itself it ends only where something watches the ranks; else the limit that every job should have ends it."""
-    command = [sys.executable, "-m", "mpiflow", write(box, ASLEEP, ASLEEP_OPS)]
-    with box.starting(RANKS, command) as job:
+# What docs/faults.md says for this, with shorter times.
+KEEPALIVE = {f"PRTE_MCA_oob_tcp_keepalive_{name}": seconds for name, seconds in (("time", "6"), ("intvl", "3"), ("probes", "2"))}
+SURVIVING = STACKS["ulfm"].programs / "python"
+
+
+@pytest.mark.parametrize(("launcher", "python", "options", "environment"), [
+    ("mpich", sys.executable, (), {}), ("openmpi", SURVIVING, ("--unreachable", "12"), STACKS["ulfm"].settings | KEEPALIVE),
+], ids=["mpich", "ulfm"])
+def test_a_job_of_which_a_host_is_cut_off_ends_by_itself_and_is_resumed(box, monkeypatch, launcher, python, options, environment):
+    for name, value in environment.items():         # for the launcher itself
+        monkeypatch.setenv(name, value)
+    command = [python, "-m", "mpiflow", write(box, ASLEEP, ASLEEP_OPS), *options]
+    with box.starting(RANKS, command, launcher=launcher, environment=environment) as job:
         wait_until_all_rest(box)
         box.cut("h4")
-        assert box.finish(job, timeout=LIMIT).status != 0
-    assert left_over(box) == {}
-    assert not (box.shared / "s0.npy").exists()
+        job.wait(CUT_OFF)
+        assert left_over(box, box.hosts[:3]) == {}
+        box.heal("h4")
+        _, err = job.communicate(timeout=PROMPTLY)
+        assert left_over(box) == {}
+    assert "node h4 with rank 6-7 cannot be reached: nothing that is sent to 10.77.0.4 is acknowledged" in err
+    assert "--resume goes on" in err and not (box.shared / "s0.npy").exists()
+    assert launcher == "openmpi" or job.returncode == 1     # Open MPI's says 0
+    (box.shared / "go").touch()
+    ended = box.run(RANKS, [*command, "--resume"], launcher=launcher, environment=environment, timeout=60)
+    assert ended.status == 0, ended.err
+    assert [np.load(box.shared / f"s{rank}.npy").tolist() for rank in (0, 7)] == [list(range(10)), list(range(17))]

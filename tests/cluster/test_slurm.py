@@ -2,10 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -14,18 +14,11 @@ import pytest
 import slurm
 from chaos_workflow import numbers
 from launching import EXAMPLES, ROOT, mpiflow
-
-from mpiflow.storage.store import read_store
+from noted import LONG, NUM_TASKS, PATIENCE, SITE, Rounds
 
 SCRIPTS = ROOT / "jobscripts"
 SCENARIO = EXAMPLES / "scenarios" / "2-linear-two.yaml"
 ADK = EXAMPLES / "adk" / "workflow.yaml"
-LONG = Path(__file__).with_name("rounds") / "workflow.yaml"
-NUM_TASKS, ENOUGH = 48, 6           # of LONG: its waves; those that end in a round before others wait for a signal
-PATIENCE = 120.0                    # seconds for a round, on a busy machine
-# The environment's python and mpirun first, as after the site's lines; Open MPI lets root run only if told twice.
-SITE = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
-        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 OPEN_MPI = {"MPI4PY_MPIABI": "openmpi"}     # Debian's, for the mpi4py that MPICH is used with otherwise
 
 
@@ -53,6 +46,11 @@ def content(file):
         opened.visititems(lambda name, item: found.update({name: item[()].tobytes()} if isinstance(item, h5py.Dataset) else {}))
     assert found
     return found
+
+
+def ran(record):
+    """Ids of what was made in a run, by its record."""
+    return {task["id"] for task in json.loads(record.read_text())["tasks"] if task["kind"] not in ("kept", "restore")}
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +84,17 @@ def test_mpirun_runs_on_one_node_too(cluster, tmp_path):
     assert job.status == 0 and "on 4 ranks, 1 node" in out
 
 
-def test_inputs_go_to_local_disks_and_results_come_back(cluster, tmp_path, expected):
+def test_inputs_go_to_local_disks_and_results_come_back_and_the_next_job_goes_on(cluster, tmp_path, expected):
     data, local = EXAMPLES / "adk" / "adk.h5md", cluster.scratch
-    job, out = run(cluster, tmp_path, SCRIPTS / "scratch.sh", ADK, f"data={data}", SCRATCH=str(local))
-    assert (job.state, job.status) == ("COMPLETED", 0), out
-    assert content(tmp_path / "results" / "adk.h5") == expected["adk.h5"]
-    left = cluster.command("srun", "--nodes=4", "--ntasks=4", "find", local, "-name", "mpiflow-*")
-    assert left == ""
+    for options in ((), ("--", "--resume", "--record", "again.json")):
+        job, out = run(cluster, tmp_path, SCRIPTS / "scratch.sh", ADK, f"data={data}", *options, SCRATCH=str(local))
+        assert (job.state, job.status) == ("COMPLETED", 0), out
+        assert content(tmp_path / "results" / "adk.h5") == expected["adk.h5"]
+        (tmp_path / "results" / "adk.h5").unlink()
+        left = cluster.command("srun", "--nodes=4", "--ntasks=4", "find", local, "-name", "mpiflow-*")
+        assert left == ""
+    made = Rounds(tmp_path).made
+    assert "kept of earlier work:" in out and made and not made & ran(tmp_path / "again.json")
 
 
 def test_an_array_runs_one_line_each(cluster, tmp_path):
@@ -117,7 +119,10 @@ def test_ranks_that_do_not_find_each_other_are_refused(cluster, tmp_path):
 def test_an_mpi_that_does_not_start_is_no_success(cluster, tmp_path):
     job, out = run(cluster, tmp_path, SCRIPTS / "srun-pmix.sh", SCENARIO)      # but this is MPICH
     assert job.state == "FAILED" and job.status != 0
-    assert "unsupported PMI version PMIx" in out and not (tmp_path / "results").exists()
+    told = re.findall(r"mpiflow: error: rank (\d): MPICH .*? does not start, and has ended the process: srun needs the --mpi "
+                      r"option that fits this MPI: 'srun --mpi=pmi2' for MPICH", out)
+    assert told and len(told) == len(set(told)) and "an operation" not in out, out
+    assert not (tmp_path / "results").exists()
 
 
 # What the verb writes
@@ -134,42 +139,6 @@ def test_the_script_of_the_verb_is_accepted_and_runs(cluster, tmp_path, expected
 
 
 # Signals and rounds
-
-class Rounds:
-    """A run in a directory of its own, and what its tasks have noted there."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @property
-    def notes(self) -> list[tuple[int, str, str, str]]:
-        """Round, rank's process, task, and whether it starts or ends; in order."""
-        log = self.folder / "log"
-        return [(int(number), *rest) for number, *rest in map(str.split, log.read_text().splitlines())] if log.exists() else []
-
-    @property
-    def made(self) -> set[str]:
-        """Ids of the blocks that are in the store."""
-        return set(read_store(self.folder / ".mpiflow").made)
-
-    @property
-    def results(self) -> dict:
-        return numbers(self.folder / "results")
-
-    def underway(self, number: int, before: int = 0) -> None:
-        """Wait until tasks of round ``number`` have ended and the store has more blocks than ``before``."""
-        slurm.until(lambda: sum(note[0] == number and note[3] == "ends" for note in self.notes) >= ENOUGH
-                    and len(self.made) > before, f"tasks of round {number}", PATIENCE)
-
-    def check_tasks(self) -> None:
-        """Every task has ended once, and of what a rank started in a round at most one task has run again."""
-        starts = [note for note in self.notes if note[3] == "starts"]
-        ends = Counter(note[2] for note in self.notes if note[3] == "ends")
-        last = {task: number for number, _, task, _ in starts}
-        again = Counter((number, pid) for number, pid, task, _ in starts if last[task] > number)
-        assert len(ends) == NUM_TASKS and set(ends.values()) == {1}, ends
-        assert set(again.values()) <= {1} and len(starts) == NUM_TASKS + again.total(), again
-
 
 @pytest.fixture
 def rounds(tmp_path):
@@ -263,8 +232,7 @@ def test_scancel_ends_everything_and_what_is_saved_is_not_run_again(cluster, rou
     made = rounds.made
     resumed = mpiflow(3, LONG, "--resume", "--record", record, cwd=rounds.folder, env={"OMP_NUM_THREADS": "1"})
     assert resumed.status == 0 and "kept of earlier work:" in resumed.out, resumed.err
-    ran = {task["id"] for task in json.loads(record.read_text())["tasks"] if task["kind"] not in ("kept", "restore")}
-    assert rounds.results == undisturbed and made and not made & ran
+    assert rounds.results == undisturbed and made and not made & ran(record)
     assert len({note[2] for note in rounds.notes}) == NUM_TASKS
 
 

@@ -42,11 +42,3 @@ def test_a_rank_that_gives_no_sign_is_not_heard_of(comm, together):
     together("heard")
     pulse.rest()
     assert together(mute) == [str(-math.inf)] * comm.size
-
-
-def test_a_rank_that_rests_has_withdrawn_what_it_posted(comm, together):
-    pulse = Pulse(comm)
-    pulse.begin()
-    pulse.rest()
-    pulse.rest()
-    assert together(pulse._slot) == ["None"] * comm.size

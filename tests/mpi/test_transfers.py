@@ -15,8 +15,8 @@ from mpiflow.peer.transfers import Transfers
 class Noting(Transfers):
     """Transfers that note what has left, at once or later."""
 
-    def __init__(self, comm):
-        super().__init__(comm)
+    def __init__(self, comm, probing=False):
+        super().__init__(comm, probing)
         self.gone = []
 
     def send(self, task, rank, value):
@@ -62,8 +62,9 @@ def value(seed):
     ][kind]())
 
 
-def test_values_of_every_kind_arrive_as_they_were(comm, together):
-    transfers = Noting(comm)
+@pytest.mark.parametrize("probing", [False, True])
+def test_values_of_every_kind_arrive_as_they_were(comm, together, probing):
+    transfers = Noting(comm, probing)
     others = [rank for rank in range(comm.size) if rank != comm.rank]
     num = 40
     for index in random.Random(comm.rank).sample(range(num), num):
@@ -103,8 +104,9 @@ def test_a_ring_in_which_all_send_at_once_does_not_lock_up(comm, together, size)
     assert states == ["(True, 2)"] * comm.size
 
 
-def test_many_blocks_to_one_rank_are_all_received(comm, together):
-    transfers = Noting(comm)
+@pytest.mark.parametrize("probing", [False, True])
+def test_many_blocks_to_one_rank_are_all_received(comm, together, probing):
+    transfers = Noting(comm, probing)
     num = 500
     if comm.rank:
         for index in range(num):

@@ -129,9 +129,15 @@ class Box:
         self._network.connect(host, False)
 
     def heal(self, host: str) -> None:
-        """Plug the cable in again."""
-        self._network.connect(host, True)
-        self._file("cut", host).unlink(missing_ok=True)
+        """Plug the cable in again, and wait until the host can be reached; harmless if it is plugged in.
+
+        Raises:
+            BoxError: It cannot be reached.
+        """
+        if self._file("cut", host).exists():
+            self._network.connect(host, True)
+            self._network.wait_for(host)
+            self._file("cut", host).unlink()
 
     def limit(self, rate: int) -> None:
         """Limit all links anew [bits/s]; 0 for no limit."""

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from box.processes import BoxError, system
 
+# Nobody listens there, so whoever gets through is refused.
+_KNOCK = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], 9), 1).close()
+except OSError as error:
+    print(error)
+"""
+_REACHED = 20.0                     # seconds that a node may need to be reached again
 HEAD = "head"                       # where launchers run; it holds no ranks
 NET = "10.77.0"
 _SWITCH = "switch"
@@ -100,6 +111,18 @@ class Network:
     def connect(self, node: str, connected: bool) -> None:
         """Plug in, or pull out, the cable of a node at the switch: the node's own processes and routes see no change."""
         system("ip", "-n", self.namespace(_SWITCH).name, "link", "set", node, "up" if connected else "down")
+
+    def wait_for(self, node: str) -> None:
+        """Wait until a node can reach the head again, which takes a second or so when its cable was out for long.
+
+        Raises:
+            BoxError: It cannot.
+        """
+        until = time.monotonic() + _REACHED
+        while "refused" not in system("nsenter", f"--net={self.namespace(node)}", sys.executable, "-I", "-S", "-c", _KNOCK,
+                                      self.address(HEAD)):
+            if time.monotonic() > until:
+                raise BoxError(f"{node} cannot be reached {_REACHED} s after its cable was plugged in")
 
     def counters(self) -> dict[str, Counters]:
         """Give what each node has sent and received so far, as the switch counts it."""

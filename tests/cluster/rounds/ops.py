@@ -12,7 +12,7 @@ from mpiflow import operation
 ROUND = int(os.environ.get("SLURM_RESTART_COUNT", 0)) + 1
 NUM_HELD = int(os.environ.get("HELD", 0))       # so many rounds do not come to their end before they are told to stop
 ENOUGH = 6                                      # tasks that end in such a round before the others are held
-SECONDS = 0.3
+SECONDS = float(os.environ.get("SECONDS_EACH", 0.3))
 LOG = Path("log")
 
 
