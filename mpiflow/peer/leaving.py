@@ -9,10 +9,13 @@ import os
 import signal
 import sys
 import traceback
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mpiflow.errors import InternalError, MpiflowError, SilenceError
 from mpiflow.peer.stopping import ignore_all
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 _watch: dict[str, object] = {}      # what ``watch_exit`` set up; C calls it at the very end, so it must live until then
 
@@ -37,11 +40,19 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def abort(error: BaseException) -> NoReturn:
-    """End every rank at once: this one cannot go on, and the others would wait for it."""
+def abort(error: BaseException, comm: MPI.Comm | None = None) -> NoReturn:
+    """End every rank at once: this one cannot go on, and the others would wait for it.
+
+    Where ranks outlive others, only this one ends. It kills itself, since the others would not notice any other end. But if none
+    of them can go on either, it ends with the status of the error: a launcher that lets deaths pass says 0 when all have died.
+
+    Args:
+        error: What happened here.
+        comm: The ranks that are alive, to meet them; None if there is none on which they meet.
+    """
     from mpi4py import MPI
 
-    from mpiflow.peer.survive import survivable
+    from mpiflow.peer.survive import nobody_goes_on, survivable
 
     expected = isinstance(error, MpiflowError) and not isinstance(error, InternalError)
     if isinstance(error, KeyboardInterrupt):
@@ -53,7 +64,8 @@ def abort(error: BaseException) -> NoReturn:
     with contextlib.suppress(OSError, ValueError, AttributeError):      # user code may have closed it
         print(text, file=sys.__stderr__, flush=True)
     if survivable(MPI.COMM_WORLD) and not isinstance(error, SilenceError):
-        # The others go on without this rank; they would not notice any other end of it.
+        if comm is not None and nobody_goes_on(comm):
+            leave(status)
         os.kill(os.getpid(), signal.SIGKILL)
     MPI.COMM_WORLD.Abort(status)
     os._exit(status)                # MPICH comes back from Abort

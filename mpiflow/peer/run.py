@@ -16,6 +16,7 @@ from mpiflow.catalog.entries import Hello, SourceEntry, decode_hello, encode
 from mpiflow.errors import DocumentError, LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.keeping import Keeper
+from mpiflow.peer.leaving import abort
 from mpiflow.peer.measure import measured
 from mpiflow.peer.meeting import agree, greet
 from mpiflow.peer.outcome import Outcome, Request
@@ -24,7 +25,7 @@ from mpiflow.peer.reading import Local, read
 from mpiflow.peer.round import Left, Setting, run_rounds
 from mpiflow.peer.staging import pack, sender, unpack
 from mpiflow.peer.stopping import Stops
-from mpiflow.peer.survive import settle, struck
+from mpiflow.peer.survive import duplicate, settle, struck, survivable
 from mpiflow.peer.watch import Watch
 from mpiflow.planning.history import merge
 from mpiflow.planning.lowering import lower
@@ -35,10 +36,10 @@ __all__ = ["Outcome", "Request", "run"]
 
 def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
         stops: Stops | None = None) -> Outcome:
-    """Run a workflow. **Collective** over ``comm``, which must be a duplicate for this run alone.
+    """Run a workflow. **Collective** over ``comm``.
 
     Args:
-        comm: The ranks that take part.
+        comm: The ranks that take part; messages go through duplicates of it.
         request: What to run.
         conclude: Called once on each rank with the outcome, before the ranks part; reports it.
         stops: Signals to stop, if they are listened to already.
@@ -46,7 +47,8 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
     Raises:
         DocumentError: What the user wrote is wrong; on every rank, with the same problems.
         LaunchError: Ranks see different workflows; on every rank.
-        InternalError: Ranks disagree.
+
+    Any other error ends the process: the other ranks would wait for this one for ever.
     """
     if stops is None:
         stops = Stops()
@@ -60,7 +62,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
                 end = refused
             except Exception as error:
                 if not struck(crew.comm, error):
-                    raise
+                    abort(error, crew.comm)
                 end = None
             if crew.settled(end is not None):
                 if isinstance(end, MpiflowError):
@@ -75,17 +77,17 @@ class _Crew:
 
     def __init__(self, comm: MPI.Comm, request: Request, stops: Stops) -> None:
         self._began = time.perf_counter()
-        self.comm = comm
+        self.comm = duplicate(comm)
         self._stops = stops
         self._request = request
-        self._local: Local = read(request.file, request.overrides, comm.rank)
+        self._local: Local | None = None
         self._name = comm.rank                  # its number at first, by which people and sources know it
         self._num = comm.size
         self._hellos: dict[int, Hello] = {}     # of the ranks that met first, by their names
         self._sources: tuple[SourceEntry, ...] = ()
         self._keeper: Keeper | None = None
         self._warnings: list[str] = []
-        self._again = False
+        self._again = self.comm.size < comm.size
         self._lost_at = 0.0
         self._noted: set[int] = set()           # dead ranks that the user is told of
         self._seeing: set[int] = set()          # names of those that see the workflow, if some do not
@@ -100,6 +102,8 @@ class _Crew:
             DocumentError, LaunchError: As for ``run``.
             InternalError: Ranks disagree; or a rank has died, and what came from it was cut off.
         """
+        if self._local is None:
+            self._local = read(self._request.file, self._request.overrides, self._name)
         watch = Watch(Pulse(self.comm), self._request.watch, self._request.silence)
         epochs = Epochs(self.comm, watch)
         self._left.links.append(epochs)
@@ -159,6 +163,8 @@ class _Crew:
         at = time.perf_counter() - self._began
         comm = settle(self.comm, over)
         if comm is None:
+            if not survivable(self.comm):       # else there may be dead ranks in it, and it ends with the process
+                self.comm.Free()
             return True
         self.comm, self._again, self._lost_at = comm, True, at
         return False

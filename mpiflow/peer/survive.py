@@ -16,6 +16,8 @@ from mpi4py import MPI
 _ENABLED = "OMPI_MCA_mpi_ft_enable"
 _KNOWN = 0.5            # seconds in which this rank hears of a death that another has noticed
 
+_OVER, _BROKEN = 1, 2   # what all must say for it to be so
+
 
 def survivable(comm: MPI.Comm) -> bool:
     """Whether ranks outlive others: the MPI has ULFM, and it was switched on. Local."""
@@ -70,14 +72,33 @@ def settle(comm: MPI.Comm, over: bool) -> MPI.Comm | None:
     if not over:
         comm.Revoke()                           # whoever still waits for somebody hears of it
     try:
-        if comm.Agree(int(over)):
+        if comm.Agree(_OVER if over else 0) & _OVER:
             return None
     except MPI.Exception:                       # a death, which all learn of here
         pass
+    return _shrunk(comm)
+
+
+def nobody_goes_on(comm: MPI.Comm) -> bool:
+    """Meet the others as one that cannot go on, in place of ``settle``: whether they cannot either. **Collective**, likewise."""
+    comm.Revoke()
+    while True:
+        try:
+            return bool(comm.Agree(_BROKEN) & _BROKEN)
+        except MPI.Exception:
+            comm = comm.Shrink()
+
+
+def duplicate(comm: MPI.Comm) -> MPI.Comm:
+    """Give a communicator of the ranks of ``comm``, or of those that are alive. **Collective** over these."""
+    return _shrunk(comm) if survivable(comm) else comm.Dup()
+
+
+def _shrunk(comm: MPI.Comm) -> MPI.Comm:
     while True:                                 # others may die meanwhile
         comm = comm.Shrink()
         try:
-            comm.Agree(1)
+            comm.Agree(0)
         except MPI.Exception:
             continue
         return comm

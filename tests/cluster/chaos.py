@@ -128,12 +128,14 @@ class Chaos:
     def _check_results(self, folder: Path, verdict: Verdict) -> None:
         if 0 not in (verdict.status, verdict.resumed):
             return
-        found = numbers(folder / "results")
+        found = numbers(folder / "results") if (folder / "results").exists() else {}
         wrong = sorted(name for name in self._results.keys() | found.keys() if found.get(name) != self._results.get(name))
         if wrong:
             verdict.problems.append(f"wrong: {', '.join(wrong)}")
-        if not (folder / ("run.json" if verdict.resumed is None else "resumed.json")).exists():
-            verdict.problems.append("status 0, but no record")
+        record = folder / ("run.json" if verdict.resumed is None else "resumed.json")
+        said = json.loads(record.read_text())["status"] if record.exists() else None
+        if said != 0:
+            verdict.problems.append(f"status 0, but that of the record is {said}")
 
     def _run(self, folder: Path, num_ranks: int, verdict: Verdict, kills: Sequence[Kill] = (),
              resume: bool = False) -> int | None:
