@@ -40,7 +40,7 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def abort(error: BaseException, comm: MPI.Comm | None = None) -> NoReturn:
+def abort(error: BaseException, comm: MPI.Comm | None = None, last: bool = False) -> NoReturn:
     """End every rank at once: this one cannot go on, and the others would wait for it.
 
     Where ranks outlive others, only this one ends. It kills itself, since the others would not notice any other end. But if none
@@ -48,7 +48,8 @@ def abort(error: BaseException, comm: MPI.Comm | None = None) -> NoReturn:
 
     Args:
         error: What happened here.
-        comm: The ranks that are alive, to meet them; None if there is none on which they meet.
+        comm: The ranks that are alive, to meet them; None if they do not meet, or have met.
+        last: Whether they have met, and none of them goes on.
     """
     from mpi4py import MPI
 
@@ -64,7 +65,7 @@ def abort(error: BaseException, comm: MPI.Comm | None = None) -> NoReturn:
     with contextlib.suppress(OSError, ValueError, AttributeError):      # user code may have closed it
         print(text, file=sys.__stderr__, flush=True)
     if survivable(MPI.COMM_WORLD) and not isinstance(error, SilenceError):
-        if comm is not None and nobody_goes_on(comm):
+        if last or (comm is not None and nobody_goes_on(comm)):
             leave(status)
         os.kill(os.getpid(), signal.SIGKILL)
     MPI.COMM_WORLD.Abort(status)

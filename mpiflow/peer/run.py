@@ -25,7 +25,7 @@ from mpiflow.peer.reading import Local, read
 from mpiflow.peer.round import Left, Setting, run_rounds
 from mpiflow.peer.staging import pack, sender, unpack
 from mpiflow.peer.stopping import Stops
-from mpiflow.peer.survive import duplicate, settle, struck, survivable
+from mpiflow.peer.survive import duplicate, settle, settle_failed, struck, survivable
 from mpiflow.peer.watch import Watch
 from mpiflow.planning.history import merge
 from mpiflow.planning.lowering import lower
@@ -56,6 +56,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
     crew = _Crew(comm, request, stops)
     try:
         while True:
+            failure = None
             try:
                 end: Outcome | MpiflowError | None = crew.attempt(conclude)
             except (DocumentError, LaunchError) as refused:         # the same on every rank
@@ -63,8 +64,8 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
             except Exception as error:
                 if not struck(crew.comm, error):
                     abort(error, crew.comm)
-                end = None
-            if crew.settled(end is not None):
+                end, failure = None, None if isinstance(error, MPI.Exception) else error
+            if crew.settled(end is not None, failure):
                 if isinstance(end, MpiflowError):
                     raise end
                 return end
@@ -158,10 +159,18 @@ class _Crew:
                        merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self._stops, watch,
                        tuple(self._warnings), self._again)
 
-    def settled(self, over: bool) -> bool:
-        """Whether all have come to the end and may part; if not, go on with those that are alive. **Collective**."""
+    def settled(self, over: bool, failure: Exception | None = None) -> bool:
+        """Whether all have come to the end and may part; if not, go on with those that are alive. **Collective**.
+
+        A failure of our own that no death explains ends this process.
+        """
         at = time.perf_counter() - self._began
-        comm = settle(self.comm, over)
+        if failure is not None:
+            comm, last = settle_failed(self.comm)
+            if comm is None:
+                abort(failure, last=last)
+        else:
+            comm = settle(self.comm, over)
         if comm is None:
             if not survivable(self.comm):       # else there may be dead ranks in it, and it ends with the process
                 self.comm.Free()

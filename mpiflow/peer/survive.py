@@ -9,14 +9,14 @@ On each communicator the ranks that are alive call the same: operations that may
 from __future__ import annotations
 
 import os
-import time
 
 from mpi4py import MPI
 
-_ENABLED = "OMPI_MCA_mpi_ft_enable"
-_KNOWN = 0.5            # seconds in which this rank hears of a death that another has noticed
+from mpiflow.errors import InternalError, MpiflowError
 
-_OVER, _BROKEN = 1, 2   # what all must say for it to be so
+_ENABLED = "OMPI_MCA_mpi_ft_enable"
+
+_OVER, _FAILED = 1, 2   # what all must say for it to be so
 
 
 def survivable(comm: MPI.Comm) -> bool:
@@ -32,29 +32,15 @@ def check_alive(status: MPI.Status) -> None:
 
 
 def struck(comm: MPI.Comm, error: BaseException) -> bool:
-    """Whether ``error`` comes of the death of a rank; then all others are told.
+    """Whether ``error`` may come of the death of a rank; then all others are told.
 
-    Any of MPI's does, where ranks outlive others. Any other does if somebody has died: what was read may have been cut off.
+    Where ranks outlive others any of MPI's may, and what cannot happen: what was read may have been cut off.
     """
-    if not survivable(comm) or not isinstance(error, Exception):
-        return False
-    if not isinstance(error, MPI.Exception) and not _somebody_died(comm):
+    expected = isinstance(error, MpiflowError) and not isinstance(error, InternalError)
+    if not survivable(comm) or expected or not isinstance(error, Exception):
         return False
     comm.Revoke()
     return True
-
-
-def _somebody_died(comm: MPI.Comm) -> bool:
-    until = time.perf_counter() + _KNOWN
-    while time.perf_counter() < until:
-        try:
-            comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)        # news comes inside MPI calls only
-            if comm.Is_revoked() or comm.Get_failed().size:
-                return True
-        except MPI.Exception:
-            return True
-        time.sleep(1e-3)
-    return False
 
 
 def settle(comm: MPI.Comm, over: bool) -> MPI.Comm | None:
@@ -79,12 +65,26 @@ def settle(comm: MPI.Comm, over: bool) -> MPI.Comm | None:
     return _shrunk(comm)
 
 
+def settle_failed(comm: MPI.Comm) -> tuple[MPI.Comm | None, bool]:
+    """Likewise, in place of ``settle``, for a rank whose own code has failed. **Collective**, likewise.
+
+    Returns:
+        A communicator to go on with if somebody has died, since the failure may come of that; else None, and whether all
+        have failed.
+    """
+    comm.Revoke()
+    try:
+        return None, bool(comm.Agree(_FAILED) & _FAILED)
+    except MPI.Exception:
+        return _shrunk(comm), False
+
+
 def nobody_goes_on(comm: MPI.Comm) -> bool:
-    """Meet the others as one that cannot go on, in place of ``settle``: whether they cannot either. **Collective**, likewise."""
+    """Likewise, for a rank that cannot go on in any case: whether the others cannot either. **Collective**, likewise."""
     comm.Revoke()
     while True:
         try:
-            return bool(comm.Agree(_BROKEN) & _BROKEN)
+            return bool(comm.Agree(_FAILED) & _FAILED)
         except MPI.Exception:
             comm = comm.Shrink()
 
