@@ -241,7 +241,7 @@ def main() -> int:
     parser.add_argument("--mpi", choices=sorted(STACKS), default="ulfm")
     parser.add_argument("--folder", type=Path, help="where runs are (default: a new folder; what went well is removed)")
     parser.add_argument("--verbose", action="store_true", help="a line for each run")
-    parser.add_argument("--timed", action="store_true", help="ends and recoveries must be prompt, too: if nothing else runs beside")
+    parser.add_argument("--timed", action="store_true", help="ends and recoveries must be prompt, too; if nothing runs beside")
     chosen = parser.parse_args()
     stack = check_stack(chosen.mpi)
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))

@@ -8,7 +8,7 @@ import time
 import pytest
 from chaos_launch import MAKE, MARK, STACKS, launched
 
-LIMIT = 150.0           # seconds; on a machine that is not busy each takes some
+LIMIT = 150.0           # seconds; on a machine that is not busy a test takes a few
 OPERATIONS = """
 import hashlib, os, time
 from mpiflow import operation
