@@ -25,7 +25,7 @@ _LOOK = 0.25            # seconds between two looks at the other ranks of a node
 _CROWD = 32             # and so many seconds more for this number of ranks
 _SURE = 1.0             # seconds in which a start that a death has not disturbed comes to its end
 _TURN = 0.5             # seconds that each rank leaves to the one before it, so that one speaks for all
-_FORKED = 10.0          # seconds in which a launcher that has started one rank of a node has started all
+_FORKED = 10.0          # seconds in which a launcher that has started one rank of a node has started all of them
 _OBEYED = 3.0           # seconds that a launcher may take to end
 _NUMBER = b"OMPI_COMM_WORLD_LOCAL_RANK="
 _OWN = b"prterun"       # the launcher of one job; that of several, prte, is not for one of them to end
@@ -35,13 +35,13 @@ _LAUNCHERS = (b"prterun", b"prted", b"mpirun", b"mpiexec")
 class Neighbours:
     """The ranks of a job on one node, as the launcher numbers them there, by their processes. Local."""
 
-    def __init__(self, environment: Mapping[str, str], processes: Path = Path("/proc"), now: float = 0.0) -> None:
+    def __init__(self, environment: Mapping[str, str], processes: Path = Path("/proc"), born: float = 0.0) -> None:
         """Prepare.
 
         Args:
             environment: What the launcher told this process.
             processes: Where the system shows them.
-            now: The time [s].
+            born: When this process was started [s].
         """
         self._processes = processes
         self._job = f"PMIX_NAMESPACE={environment.get('PMIX_NAMESPACE', '')}".encode()
@@ -50,7 +50,7 @@ class Neighbours:
         self.own = int(number) if known else 0
         self.size = int(size) if known else 0
         self._seen: set[int] = set()
-        self._began = now
+        self._born = born
 
     def missing(self, now: float) -> list[int]:
         """Give the ranks that are not there any more, or should be there by the time ``now`` [s]."""
@@ -58,7 +58,7 @@ class Neighbours:
             return []
         there = self._there()
         self._seen |= there
-        return sorted((set(range(self.size)) if now - self._began > _FORKED else self._seen) - there)
+        return sorted((set(range(self.size)) if now - self._born > _FORKED else self._seen) - there)
 
     def _there(self) -> set[int]:
         found = set()
@@ -105,7 +105,7 @@ def _init(MPI: ModuleType) -> int:
 def _watch(joined: threading.Event, rank: int, mortal: bool, patience: float) -> None:
     """End the job if the others do not come."""
     began = time.perf_counter()
-    there = Neighbours(os.environ if mortal else {}, now=began)
+    there = Neighbours(os.environ if mortal else {}, born=began - _age())
     pause = _LOOK + there.size / _CROWD if there.size else patience
     while not joined.wait(min(pause, began + patience - time.perf_counter(), threading.TIMEOUT_MAX)):
         now = time.perf_counter()
@@ -114,6 +114,14 @@ def _watch(joined: threading.Event, rank: int, mortal: bool, patience: float) ->
         elif (missing := there.missing(now)) and not joined.wait(_SURE + _TURN * _before(there.own, missing)):
             _end(joined, f"{len(missing)} of the {there.size} ranks on node {os.uname().nodename} died while MPI started, which "
                  f"no MPI survives (counted there from 0: {ranges(missing, ',')}). Nothing has been computed yet: start it again")
+
+
+def _age() -> float:
+    """Seconds since this process was started."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        ticks = int(Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def _before(own: int, missing: list[int]) -> int:
