@@ -142,11 +142,11 @@ def test_nothing_blocks_but_the_end_of_receives_that_were_withdrawn():
     assert re.search(r"request\.Cancel\(\)\n\s*request\.Wait\(\)", ast.unparse(close))
 
 
-def test_communicators_are_made_at_the_launch_only():
+def test_communicators_are_made_in_one_place_only():
     makers = ("Dup", "Idup", "Split", "Split_type", "Create", "Create_group", "Clone")
     found = {file for file, tree in TREES.items() for _, receiver, name, _ in calls(tree)
              if name in makers and COMM.search(receiver)}
-    assert found == {"mpiflow/peer/launch.py"}
+    assert found == {"mpiflow/peer/survive.py"}
 
 
 # No master

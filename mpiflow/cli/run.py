@@ -10,7 +10,7 @@ from pathlib import Path
 from mpiflow.cli.arguments import add_memory, add_store, add_workflow, overrides
 from mpiflow.errors import DocumentError, LaunchError
 from mpiflow.peer import leaving, watch
-from mpiflow.peer.launch import join_world
+from mpiflow.peer.launch import PATIENCE, join_world
 from mpiflow.peer.stopping import Stops
 from mpiflow.report.console import report_error, report_outcome
 
@@ -47,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--silence", type=_seconds, default=0.0, metavar="SECONDS",
                         help="end the run when a rank has given no sign of life for so long, for whatever reason "
                              "(default: 0: never)")
+    parser.add_argument("--start", type=_seconds, default=PATIENCE, metavar="SECONDS",
+                        help="how long ranks may take to find each other when MPI starts (default: %(default)g; 0: for ever)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
 
 
@@ -69,9 +71,8 @@ def execute(chosen: argparse.Namespace) -> int:
     stops = Stops()
     stops.listen()                      # from the very beginning: a signal counts whenever it comes
     watch.listen()
-    comm = join_world()
+    comm = join_world(chosen.start)
     from mpiflow.peer import run as peer  # needs MPI, so only now
-    from mpiflow.peer.survive import survivable
 
     record = chosen.record and chosen.record.absolute()     # operations may change the working directory
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.store.absolute(), chosen.replan,
@@ -85,6 +86,4 @@ def execute(chosen: argparse.Namespace) -> int:
         return error.status
     except BaseException as error:            # the other ranks would wait for this one for ever
         leaving.abort(error)
-    if not survivable(comm):        # else there may be dead ranks in it, and it ends with the process
-        comm.Free()
     return outcome.status

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mpiflow.errors import LaunchError
 from mpiflow.peer.leaving import blaming
+from mpiflow.peer.starting import initialise
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -71,16 +69,11 @@ def start_failure(library: str, environment: Mapping[str, str]) -> str:
     return f"{text}: {_remedy(name)}" if expected > 1 else text
 
 
-def _give_up(joined: threading.Event) -> None:
-    """End this process if the others do not come: a launcher that lets ranks survive others lets them wait for ever."""
-    if not joined.wait(PATIENCE):
-        print(f"mpiflow: error: rank {launched_rank(os.environ)} has waited {PATIENCE:.0f} s for MPI to start: some rank "
-              "has died, or was not started", file=sys.__stderr__, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
+def join_world(patience: float = PATIENCE) -> MPI.Comm:
+    """Initialise MPI and give the communicator of all ranks, which is not for messages. **Collective**.
 
-
-def join_world() -> MPI.Comm:
-    """Initialise MPI and give a communicator of all ranks.
+    Args:
+        patience: How long the others may take to be there [s]; 0 for ever.
 
     Raises:
         LaunchError: There is no usable MPI, or the ranks did not find each other.
@@ -95,11 +88,9 @@ def join_world() -> MPI.Comm:
     name, _, version = MPI.Get_library_version().split("\n")[0].split(",")[0].strip(" \0").partition(":")
     library = " ".join(f"{name} {version}".split())
     check_launch(None, library, os.environ)
+    from mpiflow.peer.survive import survivable
     if not MPI.Is_initialized():
-        joined = threading.Event()
-        threading.Thread(target=_give_up, args=(joined,), name="mpiflow-launch", daemon=True).start()
         with blaming(start_failure(library, os.environ), LaunchError.status):
-            MPI.Init_thread(MPI.THREAD_MULTIPLE)
-        joined.set()
+            initialise(MPI, launched_rank(os.environ), survivable(MPI.COMM_WORLD), patience)
     check_launch(MPI.COMM_WORLD.size, library, os.environ)
-    return MPI.COMM_WORLD.Dup()
+    return MPI.COMM_WORLD

@@ -10,10 +10,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mpiflow.errors import InternalError, MpiflowError, SilenceError
 from mpiflow.peer.stopping import ignore_all
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 _watch: dict[str, object] = {}      # what ``watch_exit`` set up; C calls it at the very end, so it must live until then
 
@@ -38,11 +41,20 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def abort(error: BaseException) -> NoReturn:
-    """End every rank at once: this one cannot go on, and the others would wait for it."""
+def abort(error: BaseException, comm: MPI.Comm | None = None, last: bool = False) -> NoReturn:
+    """End every rank at once: this one cannot go on, and the others would wait for it.
+
+    Where ranks outlive others, only this one ends. It kills itself, since the others would not notice any other end. But if none
+    of them can go on either, it ends with the status of the error: a launcher that lets deaths pass says 0 when all have died.
+
+    Args:
+        error: What happened here.
+        comm: The ranks that are alive, to meet them; None if they do not meet, or have met.
+        last: Whether they have met, and none of them goes on.
+    """
     from mpi4py import MPI
 
-    from mpiflow.peer.survive import survivable
+    from mpiflow.peer.survive import nobody_goes_on, survivable
 
     expected = isinstance(error, MpiflowError) and not isinstance(error, InternalError)
     if isinstance(error, KeyboardInterrupt):
@@ -54,7 +66,8 @@ def abort(error: BaseException) -> NoReturn:
     with contextlib.suppress(OSError, ValueError, AttributeError):      # user code may have closed it
         print(text, file=sys.__stderr__, flush=True)
     if survivable(MPI.COMM_WORLD) and not isinstance(error, SilenceError):
-        # The others go on without this rank; they would not notice any other end of it.
+        if last or (comm is not None and nobody_goes_on(comm)):
+            leave(status)
         os.kill(os.getpid(), signal.SIGKILL)
     MPI.COMM_WORLD.Abort(status)
     os._exit(status)                # MPICH comes back from Abort

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from mpiflow.catalog.entries import Delta, Form, decode_delta, encode
-from mpiflow.errors import MachineError, OperationError
+from mpiflow.errors import InternalError, MachineError, OperationError
 from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.copies import Copies
 from mpiflow.peer.epochs import Epochs
@@ -86,7 +86,7 @@ class Loop:
             written: Tasks whose blocks are offered in any case.
             copies: Takes blocks that this rank needs no more; None if nobody else will.
             grace: How long running tasks may go on when somebody wants the run to stop [s].
-            struck: Whether an error comes of the death of a rank that others survive; then it has told them.
+            struck: Whether an error may come of the death of a rank that others survive; then it has told them.
             watch: Says what this rank waits for.
             spill: Where blocks are kept if their memory is limited.
         """
@@ -410,7 +410,8 @@ class Loop:
             if self._since is not None:
                 self.interrupt(self._state.running)
         if not self._closed.wait(GRACE):
-            self._give_in(MachineError("a rank has died, and an operation here keeps this one from meeting the others"))
+            stuck = MachineError("a rank has died, and an operation here keeps this one from meeting the others")
+            self._give_in(error if isinstance(error, InternalError) else stuck)
 
     def _give_in(self, error: BaseException) -> None:
         """End the run: this rank cannot go on."""

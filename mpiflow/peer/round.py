@@ -253,17 +253,18 @@ class Round:
 
     def _leave_behind(self) -> None:
         """End the process from the second thread: user code in the main one does not come back."""
-        if self._loop.error is not None:
-            abort(self._loop.error)
-        os.setpriority(os.PRIO_PROCESS, threading.main_thread().native_id, 19)
-        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__     # the code left behind may have redirected them
-        self._transfers.close()
-        self._seconds = time.perf_counter() - self._setting.began - self._preparation
-        comm = self._setting.comm
-        status = self.conclude(self._epochs, comm.rank).status
-        if settle(comm, True):
-            raise MachineError("a rank has died at the end, and an operation here keeps this one from meeting the others")
-        leave(status)
+        error, comm = self._loop.error, self._setting.comm
+        if error is None:
+            os.setpriority(os.PRIO_PROCESS, threading.main_thread().native_id, 19)
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__     # the code left behind may have redirected them
+            self._transfers.close()
+            self._seconds = time.perf_counter() - self._setting.began - self._preparation
+            status = self.conclude(self._epochs, comm.rank).status
+            comm = settle(comm, True)
+            if comm is None:
+                leave(status)
+            error = MachineError("a rank has died at the end, and an operation here keeps this one from meeting the others")
+        abort(error, comm)
 
 
 def _with(holding: Holding, held: Mapping[int, Value], damaged: tuple[int, ...]) -> Holding:

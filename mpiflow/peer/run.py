@@ -26,7 +26,7 @@ from mpiflow.peer.reading import Local, read
 from mpiflow.peer.round import Left, Setting, run_rounds
 from mpiflow.peer.staging import pack, sender, unpack
 from mpiflow.peer.stopping import Stops
-from mpiflow.peer.survive import settle, struck
+from mpiflow.peer.survive import duplicate, settle, settle_failed, struck, survivable
 from mpiflow.peer.watch import Watch
 from mpiflow.planning.history import merge
 from mpiflow.planning.lowering import lower
@@ -37,10 +37,10 @@ __all__ = ["Outcome", "Request", "run"]
 
 def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
         stops: Stops | None = None) -> Outcome:
-    """Run a workflow. **Collective** over ``comm``, which must be a duplicate for this run alone.
+    """Run a workflow. **Collective** over ``comm``.
 
     Args:
-        comm: The ranks that take part.
+        comm: The ranks that take part; messages go through duplicates of it.
         request: What to run.
         conclude: Called once on each rank with the outcome, before the ranks part; reports it.
         stops: Signals to stop, if they are listened to already.
@@ -48,7 +48,8 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
     Raises:
         DocumentError: What the user wrote is wrong; on every rank, with the same problems.
         LaunchError: Ranks see different workflows; on every rank.
-        InternalError: Ranks disagree.
+
+    Any other error ends the process: the other ranks would wait for this one for ever.
     """
     if stops is None:
         stops = Stops()
@@ -56,15 +57,16 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
     crew = _Crew(comm, request, stops)
     try:
         while True:
+            failure = None
             try:
                 end: Outcome | MpiflowError | None = crew.attempt(conclude)
             except (DocumentError, LaunchError) as refused:         # the same on every rank
                 end = refused
             except Exception as error:
                 if not struck(crew.comm, error):
-                    raise
-                end = None
-            if crew.settled(end is not None):
+                    abort(error, crew.comm)
+                end, failure = None, None if isinstance(error, MPI.Exception) else error
+            if crew.settled(end is not None, failure):
                 if isinstance(end, MpiflowError):
                     raise end
                 return end
@@ -77,17 +79,17 @@ class _Crew:
 
     def __init__(self, comm: MPI.Comm, request: Request, stops: Stops) -> None:
         self._began = time.perf_counter()
-        self.comm = comm
+        self.comm = duplicate(comm)
         self._stops = stops
         self._request = request
-        self._local: Local = read(request.file, request.overrides, comm.rank)
+        self._local: Local | None = None
         self._name = comm.rank                  # its number at first, by which people and sources know it
         self._num = comm.size
         self._hellos: dict[int, Hello] = {}     # of the ranks that met first, by their names
         self._sources: tuple[SourceEntry, ...] = ()
         self._keeper: Keeper | None = None
         self._warnings: list[str] = []
-        self._again = False
+        self._again = self.comm.size < comm.size
         self._lost_at = 0.0
         self._noted: set[int] = set()           # dead ranks that the user is told of
         self._seeing: set[int] = set()          # names of those that see the workflow, if some do not
@@ -103,6 +105,8 @@ class _Crew:
             InternalError: Ranks disagree; or a rank has died, and what came from it was cut off.
         """
         request = self._request
+        if self._local is None:
+            self._local = read(request.file, request.overrides, self._name)
         watch = Watch(Pulse(self.comm), request.watch, request.silence, early=EARLY * request.unreachable)
         guard = Guard(self.comm.rank, request.unreachable, watch.pace, abort)
         watch.unreached = lambda: guard.finding
@@ -169,11 +173,21 @@ class _Crew:
                        merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self._stops, watch,
                        tuple(self._warnings), self._again)
 
-    def settled(self, over: bool) -> bool:
-        """Whether all have come to the end and may part; if not, go on with those that are alive. **Collective**."""
+    def settled(self, over: bool, failure: Exception | None = None) -> bool:
+        """Whether all have come to the end and may part; if not, go on with those that are alive. **Collective**.
+
+        A failure of our own that no death explains ends this process.
+        """
         at = time.perf_counter() - self._began
-        comm = settle(self.comm, over)
+        if failure is not None:
+            comm, last = settle_failed(self.comm)
+            if comm is None:
+                abort(failure, last=last)
+        else:
+            comm = settle(self.comm, over)
         if comm is None:
+            if not survivable(self.comm):       # else there may be dead ranks in it, and it ends with the process
+                self.comm.Free()
             return True
         self.comm, self._again, self._lost_at = comm, True, at
         return False

@@ -9,12 +9,14 @@ On each communicator the ranks that are alive call the same: operations that may
 from __future__ import annotations
 
 import os
-import time
 
 from mpi4py import MPI
 
+from mpiflow.errors import InternalError, MpiflowError
+
 _ENABLED = "OMPI_MCA_mpi_ft_enable"
-_KNOWN = 0.5            # seconds in which this rank hears of a death that another has noticed
+
+_OVER, _FAILED = 1, 2   # what all must say for it to be so
 
 
 def survivable(comm: MPI.Comm) -> bool:
@@ -30,29 +32,15 @@ def check_alive(status: MPI.Status) -> None:
 
 
 def struck(comm: MPI.Comm, error: BaseException) -> bool:
-    """Whether ``error`` comes of the death of a rank; then all others are told.
+    """Whether ``error`` may come of the death of a rank; then all others are told.
 
-    Any of MPI's does, where ranks outlive others. Any other does if somebody has died: what was read may have been cut off.
+    Where ranks outlive others any of MPI's may, and what cannot happen: what was read may have been cut off.
     """
-    if not survivable(comm) or not isinstance(error, Exception):
-        return False
-    if not isinstance(error, MPI.Exception) and not _somebody_died(comm):
+    expected = isinstance(error, MpiflowError) and not isinstance(error, InternalError)
+    if not survivable(comm) or expected or not isinstance(error, Exception):
         return False
     comm.Revoke()
     return True
-
-
-def _somebody_died(comm: MPI.Comm) -> bool:
-    until = time.perf_counter() + _KNOWN
-    while time.perf_counter() < until:
-        try:
-            comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)        # news comes inside MPI calls only
-            if comm.Is_revoked() or comm.Get_failed().size:
-                return True
-        except MPI.Exception:
-            return True
-        time.sleep(1e-3)
-    return False
 
 
 def settle(comm: MPI.Comm, over: bool) -> MPI.Comm | None:
@@ -70,14 +58,47 @@ def settle(comm: MPI.Comm, over: bool) -> MPI.Comm | None:
     if not over:
         comm.Revoke()                           # whoever still waits for somebody hears of it
     try:
-        if comm.Agree(int(over)):
+        if comm.Agree(_OVER if over else 0) & _OVER:
             return None
     except MPI.Exception:                       # a death, which all learn of here
         pass
+    return _shrunk(comm)
+
+
+def settle_failed(comm: MPI.Comm) -> tuple[MPI.Comm | None, bool]:
+    """Likewise, in place of ``settle``, for a rank whose own code has failed. **Collective**, likewise.
+
+    Returns:
+        A communicator to go on with if somebody has died, since the failure may come of that; else None, and whether all
+        have failed.
+    """
+    comm.Revoke()
+    try:
+        return None, bool(comm.Agree(_FAILED) & _FAILED)
+    except MPI.Exception:
+        return _shrunk(comm), False
+
+
+def nobody_goes_on(comm: MPI.Comm) -> bool:
+    """Likewise, for a rank that cannot go on in any case: whether the others cannot either. **Collective**, likewise."""
+    comm.Revoke()
+    while True:
+        try:
+            return bool(comm.Agree(_FAILED) & _FAILED)
+        except MPI.Exception:
+            comm = comm.Shrink()
+
+
+def duplicate(comm: MPI.Comm) -> MPI.Comm:
+    """Give a communicator of the ranks of ``comm``, or of those that are alive. **Collective** over these."""
+    return _shrunk(comm) if survivable(comm) else comm.Dup()
+
+
+def _shrunk(comm: MPI.Comm) -> MPI.Comm:
     while True:                                 # others may die meanwhile
         comm = comm.Shrink()
         try:
-            comm.Agree(1)
+            comm.Agree(0)
         except MPI.Exception:
             continue
         return comm

@@ -21,6 +21,12 @@ ULFM = {
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "PRTE_MCA_hwloc_default_binding_policy": "none",
     "OMPI_MCA_mpi_ft_enable": "1", "OMPI_MCA_mpi_ft_verbose": "0", "OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,sm,tcp",
     "OMPI_MCA_async_mpi_finalize": "1", "PRTE_MCA_state_base_recoverable": "1", "PRTE_MCA_state_base_notify_errors": "1"}
+# Python code for a file of operations: ranks read it when MPI has started and they have found each other.
+MARK = f"""
+import os
+if "{TOKEN}" in os.environ:
+    open(os.path.join(os.environ["TMPDIR"], f"joined-{{os.getpid()}}"), "w").close()
+"""
 _RANKS = (b"PMI_RANK=", b"OMPI_COMM_WORLD_RANK=")
 _OTHERS = ("OMPI_", "PRTE_", "PMIX_", "PMI_", "SLURM_", "MPIR_", "HYDRA_")
 _ENDED = 10.0                       # seconds that what was killed may take to be gone
@@ -57,6 +63,7 @@ class Launch:
     """One ``mpirun`` of mpiflow, in a session of its own."""
 
     def __init__(self, stack: Stack, num_ranks: int, arguments: list[str], folder: Path, log: str, scratch: str) -> None:
+        self._scratch = Path(scratch)
         self.token = f"{TOKEN}={os.path.basename(scratch)}".encode()
         environment = {key: value for key, value in os.environ.items() if not key.startswith(_OTHERS)}
         environment |= {**stack.settings, TOKEN: os.path.basename(scratch), "TMPDIR": scratch, "PYTHONFAULTHANDLER": "1",
@@ -87,9 +94,11 @@ class Launch:
         return found
 
     def joined(self, num_ranks: int) -> dict[int, int]:
-        """Pids of the ranks once all have found each other, else none: from then on SIGTERM is a request."""
+        """Pids of the ranks once all have found each other, else none; their operations must hold ``MARK``."""
+        if len(list(self._scratch.glob("joined-*"))) < num_ranks:
+            return {}
         ranks = self.ranks()
-        return ranks if len(ranks) == num_ranks and all(map(_catches_term, ranks.values())) else {}
+        return ranks if len(ranks) == num_ranks else {}
 
     def running(self) -> bool:
         """Whether it goes on."""
@@ -127,14 +136,6 @@ class Launch:
             self.signal_rank(pid, signal.SIGCONT)
             self.signal_rank(pid, signal.SIGABRT)
         time.sleep(1)
-
-
-def _catches_term(pid: int) -> bool:
-    with contextlib.suppress(OSError, StopIteration):
-        with open(f"/proc/{pid}/status") as file:
-            caught = next(line for line in file if line.startswith("SigCgt:"))
-        return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
-    return False
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import h5py
 import msgspec
 import numpy as np
 import yaml
+from chaos_launch import MARK
 
 from mpiflow.catalog.catalog import merge_sources
 from mpiflow.peer.reading import read
@@ -54,7 +55,7 @@ def make_workflow(seed: int, folder: Path, num_tasks: int = 300, seconds: float 
     """Write a workflow of at least ``num_tasks`` tasks that take ``seconds`` [s] each on average; give its file."""
     chance = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "ops.py").write_text(OPERATIONS)
+    (folder / "ops.py").write_text(OPERATIONS + MARK)
     blocks = chance.randint(8, 16)
     rows = blocks * chance.choice([30, 300, 1000])
     document = {
