@@ -16,6 +16,7 @@ import msgspec
 
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta, decode_delta, encode
+from mpiflow.peer.copies import Copies
 from mpiflow.peer.state import PeerState
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan
@@ -45,12 +46,16 @@ class FakeNetwork:
     drift: bool = False         # ranks often drift from the plan
     stops: int = 0              # how often somebody asks a rank to stop before the end
     restored: frozenset[int] = frozenset()      # tasks whose failure is nobody's fault
+    spare: int = 0              # memory for copies of popular blocks on each rank
+    watch: Callable[[FakeNetwork], None] | None = None      # sees every step
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
         self.size = self.machine.size
         self.peers = [self._peer(rank) for rank in range(self.size)]
         self.values: list[dict[int, Any]] = [{} for _ in range(self.size)]
+        self.copies = [Copies(rank, self.plan.graph, peer.catalog, self.spare) for rank, peer in enumerate(self.peers)]
+        self.came: list[set[int]] = [set() for _ in range(self.size)]      # blocks that have ever been on each rank
         self.produced: dict[int, Any] = {}
         self.ran: list[int] = []
         self.running: dict[int, int] = {}
@@ -86,6 +91,8 @@ class FakeNetwork:
             weights = [1 / self.speed[rank] for rank, _ in choices]
             rank, happen = self.chance.choices(choices, weights)[0]
             happen()
+            if self.watch:
+                self.watch(self)
         raise AssertionError(f"seed {self.seed}: no end after {max_steps} steps; {[peer.waiting_for for peer in self.peers]}")
 
     def _choices(self) -> list[tuple[int, Callable[[], None]]]:
@@ -128,11 +135,13 @@ class FakeNetwork:
             peer.raised(task, 0.0, 0.0, str(error))
             return
         self.values[rank][task] = self.produced[task] = value
+        self.came[rank].add(task)
         peer.finished(task, 0.0, self.chance.choice([1e-4, 1e-2, 1.0]) if self.drift else 0.0, 8)
 
     def _deliver(self, source: int, rank: int) -> None:
         task = self.links[source, rank].popleft()
         self.values[rank][task] = self.produced[task]
+        self.came[rank].add(task)
         self.peers[rank].arrived(task)
 
     def _complete_send(self, item: tuple[int, int, int]) -> None:
@@ -144,9 +153,15 @@ class FakeNetwork:
         deltas = self.history[self.epochs_done[rank]]
         self.epochs_done[rank] += 1
         self.peers[rank].epoch_done(deltas)
+        self.copies[rank].heard(deltas)
         catalog = self.peers[rank].catalog
         self.digests.setdefault(catalog.version, set()).add(catalog.digest)
         assert len(self.digests[catalog.version]) == 1, "ranks of one version differ"
+
+    def held(self, rank: int) -> dict[int, Any]:
+        """What a rank would tell others of if some had died."""
+        copies = self.copies[rank]
+        return copies.replicas | copies.popular | self.values[rank]
 
     def check_end(self, rank: int) -> None:
         assert not self.running and not self.unsent and not any(self.links.values()), "something is under way at the end"
@@ -179,7 +194,7 @@ class FakeShell:
         network, rank = self._network, self._rank
         assert (block, rank) not in {(task, source) for task, source, _ in network.unsent}, "a pending send pins its block"
         assert network.running.get(rank) is None or block not in network.needs(network.running[rank])
-        del network.values[rank][block]
+        network.copies[rank].take(block, network.values[rank].pop(block), network.peers[rank].plan)
 
     def exchange(self, delta: Delta) -> None:
         network, rank = self._network, self._rank

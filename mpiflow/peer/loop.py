@@ -24,6 +24,7 @@ import numpy as np
 from mpiflow.catalog.entries import Delta, Form, decode_delta, encode
 from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.values import Value, columns, nbytes
+from mpiflow.peer.copies import Copies
 from mpiflow.peer.epochs import Epochs
 from mpiflow.peer.execute import Executor, describe_failure
 from mpiflow.peer.keeping import LEAST
@@ -69,7 +70,8 @@ class Loop:
                  named: frozenset[int], leave: Callable[[], None], stops: Stops,
                  keep: Callable[[int, Value, float, float], None] | None = None, grace: float = GRACE,
                  struck: Callable[[BaseException], bool] = lambda error: False, watch: Watch | None = None,
-                 written: frozenset[int] = frozenset(), spill: Spill | None = None) -> None:
+                 written: frozenset[int] = frozenset(), spill: Spill | None = None,
+                 copies: Copies | None = None) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -83,6 +85,7 @@ class Loop:
             keep: Offered blocks made here that may be worth saving, each with the time that it took and the time of those before
                 that were not offered [s].
             written: Tasks whose blocks are offered in any case.
+            copies: Takes blocks that this rank needs no more; None if nobody else will.
             grace: How long running tasks may go on when somebody wants the run to stop [s].
             struck: Whether an error comes of the death of a rank that others survive; then it has told them.
             watch: Says what this rank waits for.
@@ -98,6 +101,9 @@ class Loop:
         self._unoffered = 0.0                   # seconds of computing since the last block that was offered
         self._worth = LEAST if keep else math.inf
         self._written = written if keep else frozenset()
+        self._copies = copies
+        if copies is not None:                  # so that those who keep none pay nothing
+            self.free = self._pass_on
         self._grace = grace
         self._stops, self._struck = stops, struck
         self._watch = watch
@@ -206,7 +212,10 @@ class Loop:
             self._failed = None
             self._epoch_over = now
             transfers.trim(now)
-            state.epoch_done([decode_delta(part) for part in parts])
+            deltas = [decode_delta(part) for part in parts]
+            state.epoch_done(deltas)
+            if self._copies is not None:
+                self._copies.heard(deltas)
         elif now >= self._epoch_over + (BUSY_PERIOD if waited < IDLE_PERIOD else IDLE_PERIOD):
             state.epoch_due()
         if self._stops.asked or state.stopped_by:
@@ -262,6 +271,10 @@ class Loop:
         """Forget a block."""
         del self.values[block]
 
+    def _pass_on(self, block: int) -> None:
+        """Forget a block here, but let others have it when this rank outlives them."""
+        self._copies.take(block, self.values.pop(block), self._state.plan)
+
     def exchange(self, delta: Delta) -> None:
         """Take part in the next epoch."""
         self._epoch_over = math.inf
@@ -280,6 +293,8 @@ class Loop:
         """Forget all blocks; user code left behind may still read its inputs."""
         if not self._abandoned:
             self.values.clear()
+        if self._copies is not None:
+            self._copies.clear()
 
     # Tasks, in the main thread
 

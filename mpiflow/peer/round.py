@@ -22,6 +22,7 @@ from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Holding, Seen, decode_holding, encode
 from mpiflow.errors import LaunchError, MachineError, PlanningError, ranges
 from mpiflow.operations.values import Value, nbytes
+from mpiflow.peer.copies import Copies, spare_memory
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.execute import Executor
 from mpiflow.peer.keeping import PATIENCE, Keeper, find
@@ -31,12 +32,12 @@ from mpiflow.peer.outcome import Outcome, Request
 from mpiflow.peer.reading import Local
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.stopping import Stops
-from mpiflow.peer.survive import settle, struck
+from mpiflow.peer.survive import settle, struck, survivable
 from mpiflow.peer.transfers import Transfers
 from mpiflow.peer.watch import Watch
 from mpiflow.planning.history import expectations
 from mpiflow.planning.machine import Machine
-from mpiflow.planning.plan import make_plan
+from mpiflow.planning.plan import Plan, make_plan
 from mpiflow.planning.reuse import Reuse, reuse
 from mpiflow.planning.tasks import Kind, TaskGraph
 from mpiflow.storage.spill import Spill
@@ -143,11 +144,11 @@ class Round:
         self._spare = frozenset(number for number, task in enumerate(graph.tasks) if task.kind in (Kind.RESTORE, Kind.GONE))
         self._state = PeerState(comm.rank, plan, self._catalog, setting.machine, keep_going=request.keep_going,
                                 replan=request.replan, restored=self._spare)
-        self._spill = self._limited(executor)
+        self._spill, self._copies = self._limited(executor), self._copying(plan)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
                           setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE),
-                          self._spill)
+                          self._spill, self._copies)
         exchange(epochs, b"")                   # all have a plan
         left.starts.append(time.time())
         self._preparation = time.perf_counter() - setting.began
@@ -163,6 +164,15 @@ class Round:
         sources = frozenset(number for number, task in enumerate(self._plan.graph.tasks)
                             if task.kind is Kind.LOAD and (task.ranks is None or rank in task.ranks))
         return Spill(limit, setting.request.scratch, self._state.next_use, lambda block: executor.run(block, {}), sources)
+
+    def _copying(self, plan: Plan) -> Copies | None:
+        """Give what keeps copies for the case that ranks die; None if there are none to be kept."""
+        comm, hosts = self._setting.comm, self._setting.hosts
+        mortal = survivable(comm) and comm.size > 1
+        if not (mortal or plan.holders):
+            return None
+        spare = spare_memory(hosts.count(hosts[comm.rank])) if mortal and self._setting.request.memory is None else 0
+        return Copies(comm.rank, plan.graph, self._catalog, spare)
 
     def _prepared(self) -> tuple[TaskGraph, Reuse | None, Executor]:
         """Give the tasks that are left, what was spared, and who runs them."""
@@ -194,8 +204,9 @@ class Round:
         try:
             self._seconds = self._loop.run()
         except Exception:
-            tasks = self._plan.graph.tasks
-            self._left.held = {tasks[number].id: value for number, value in self._loop.values.items()
+            tasks, copies = self._plan.graph.tasks, self._copies
+            here = copies.replicas | copies.popular | self._loop.values if copies else self._loop.values
+            self._left.held = {tasks[number].id: value for number, value in here.items()
                                if tasks[number].kind not in (Kind.KEPT, Kind.WRITE)} | self._left.held
             raise
         finally:

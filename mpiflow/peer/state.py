@@ -495,7 +495,8 @@ class PeerState:
                     old[task] for task in self._consumers[block]
                     if task not in self._doomed and entries[task].state < State.CANCELLED}))
         running = self._running()
-        plan = make_plan(self.plan.graph, self.machine, self._learning.progress(claimed, running, copies))
+        holders = {block: ranks for block, ranks in self.plan.holders.items() if entries[block].state.final}
+        plan = make_plan(self.plan.graph, self.machine, self._learning.progress(claimed, running, copies, holders))
         self._learning.follow(plan, claimed)
         return plan, free
 

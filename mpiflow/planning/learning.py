@@ -12,7 +12,7 @@ from mpiflow.catalog.entries import TaskEntry
 from mpiflow.catalog.states import State
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan
-from mpiflow.planning.progress import Progress
+from mpiflow.planning.progress import NOBODY, Holders, Progress
 
 LEAST_GAIN = 0.25           # seconds: ranks that drift apart by less are left alone
 LEAST_SHARE = 0.1           # of what the busiest rank has before it: likewise
@@ -115,13 +115,15 @@ class Learning:
         gain = max(drift) - sum(drift) / size + moved
         return gain > max(LEAST_GAIN, LEAST_SHARE * max(ahead), SECONDS_PER_TASK * self._num_open)
 
-    def progress(self, claimed: Sequence[int], running: Mapping[int, float], copies: Mapping[int, tuple[int, ...]]) -> Progress:
+    def progress(self, claimed: Sequence[int], running: Mapping[int, float], copies: Mapping[int, tuple[int, ...]],
+                 holders: Holders = NOBODY) -> Progress:
         """Say where the run stands, with estimates as learned; they are in force from now on.
 
         Args:
             claimed: Rank of each task that is over or running, else -1.
             running: For how long [s] each running task has been running.
             copies: Ranks that have, or will have, each block that is still needed.
+            holders: Ranks that hold each replicated block that is over.
         """
         for kind in self._kinds:
             kind.scale, kind.nbytes_scale = kind.factor, kind.nbytes_factor
@@ -133,4 +135,4 @@ class Learning:
         ends = [0.0] * len(seconds)
         for task, elapsed in running.items():       # one that is over its time may take as long again
             ends[task] = max(seconds[task] - elapsed, elapsed if elapsed > seconds[task] else 0.0)
-        return Progress(tuple(claimed), tuple(ends), copies, tuple(seconds), tuple(nbytes))
+        return Progress(tuple(claimed), tuple(ends), copies, tuple(seconds), tuple(nbytes), holders)

@@ -123,7 +123,8 @@ class _Lowering:
             if block.holders == ():
                 self.graph.tasks[tasks[-1]] = replace(self.graph.tasks[tasks[-1]], kind=Kind.GONE)
             starts.append(starts[-1] + rows)
-        self._name(name, "dataset", Blocks(tuple(tasks), tuple(starts)), dataset.unit or blocks[0].unit, dataset.tags)
+        made = Blocks(tuple(tasks), tuple(starts))
+        self._name(name, "dataset", made, dataset.unit or blocks[0].unit, dataset.tags, dataset.replicas)
 
     def _loaders(self, name: str, pinned: tuple[int, ...] | None, block: SourceBlock) -> tuple[int, ...] | None:
         """The ranks that can load a block: the one that the user chose, if it sees the file, or all that see it."""
@@ -138,14 +139,17 @@ class _Lowering:
     def step(self, name: str) -> None:
         self.current = name
         step = self.workflow.document.steps[name]
-        unit, tags = (None, ()) if isinstance(step, str) else (step.unit, step.tags)
+        unit, tags, replicas = (None, (), 1) if isinstance(step, str) else (step.unit, step.tags, step.replicas)
         loop, expression = self.workflow.loops.get(name), self.workflow.expressions[name]
         blocks = self._loop(loop, expression) if loop else self.evaluate(expression)
-        self._name(name, "step", blocks, unit, tags)
+        self._name(name, "step", blocks, unit, tags, replicas)
 
-    def _name(self, name: str, made_by: str, blocks: Blocks, unit: str | None, tags: Sequence[str]) -> None:
+    def _name(self, name: str, made_by: str, blocks: Blocks, unit: str | None, tags: Sequence[str], replicas: int) -> None:
         self.named[name] = blocks
-        ids = [self.graph.tasks[task].id for task in blocks.tasks]
+        tasks = self.graph.tasks
+        for number in blocks.tasks if replicas > 1 else ():     # of several names for one block the most careful counts
+            tasks[number] = replace(tasks[number], replicas=max(replicas, tasks[number].replicas))
+        ids = [tasks[task].id for task in blocks.tasks]
         self.graph.datasets[name] = DatasetEntry(
             name, recipe_id("blocks", ids), made_by, blocks.tasks, unit or "", tuple(tags))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mpiflow.errors import PlanningError
 from mpiflow.planning.bounds import lower_bounds
 from mpiflow.planning.placing import Placing, Strategy, priorities
+from mpiflow.planning.progress import NOBODY, Holders
 from mpiflow.planning.routes import Route, make_routes
 from mpiflow.planning.search import STEP, Search, affordable, searchable
 from mpiflow.planning.timeline import in_order, memory_peaks, run
@@ -112,19 +113,28 @@ def place_greedily(work: Workload, strategy: Strategy) -> Placement:
     if len(work.open) <= SIMULATED:
         return finished(work, placing.ranks, order)
     routes = make_routes(work, placing.ranks)
-    return Placement(tuple(placing.ranks), tuple(placing.starts), max(placing.free), routes, _moved(work, routes))
+    return Placement(tuple(placing.ranks), tuple(placing.starts), max(placing.free), routes, moved(work, routes))
 
 
-def finished(work: Workload, ranks: Sequence[int], order: Sequence[int]) -> Placement:
-    """Simulate a placement for the times that it really takes."""
-    routes = make_routes(work, ranks)
+def finished(work: Workload, ranks: Sequence[int], order: Sequence[int], routes: Sequence[Route] | None = None,
+             holders: Holders = NOBODY) -> Placement:
+    """Simulate a placement for the times that it really takes.
+
+    Args:
+        work: The tasks.
+        ranks: Rank of each.
+        order: In which each rank runs its own.
+        routes: Edges along which each block goes, if not only to those who read it.
+        holders: Ranks that hold blocks beyond their last use.
+    """
+    routes = make_routes(work, ranks) if routes is None else tuple(routes)
     timeline = run(work, ranks, order, routes)
     limits = work.machine.memory
-    fits = limits is None or all(map(operator.le, memory_peaks(work, ranks, timeline), limits))
-    return Placement(tuple(ranks), tuple(timeline.starts), timeline.seconds, routes, _moved(work, routes), fits)
+    fits = limits is None or all(map(operator.le, memory_peaks(work, ranks, timeline, holders), limits))
+    return Placement(tuple(ranks), tuple(timeline.starts), timeline.seconds, routes, moved(work, routes), fits)
 
 
-def _moved(work: Workload, routes: Sequence[Route]) -> int:
+def moved(work: Workload, routes: Sequence[Route]) -> int:
     return sum([len(route) * size for route, size in zip(routes, work.estimates.nbytes, strict=True) if route])
 
 

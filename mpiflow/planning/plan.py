@@ -11,7 +11,8 @@ import numpy as np
 
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.placement import Placement, place
-from mpiflow.planning.progress import Expectations, Progress
+from mpiflow.planning.progress import Expectations, Holders, Progress
+from mpiflow.planning.replicas import replicate
 from mpiflow.planning.routes import Route
 from mpiflow.planning.tasks import TaskGraph
 from mpiflow.planning.timeline import in_order
@@ -29,9 +30,11 @@ class Plan:
         starts: Expected start of each task [s]; 0.0 of one that was claimed before.
         estimates: Run times [s] and sizes [bytes] that the plan rests on.
         routes: For each block its (source, destination) edges: from the producer, or from a rank with a copy, to
-            ranks that pass it on to their children. Each rank that needs the block is a destination once.
+            ranks that pass it on to their children. Each rank that needs the block, or holds it for the case that others
+            die, is a destination once.
         seconds: Expected makespan [s].
         digest: Hash of all this and the machine.
+        holders: For each replicated block, the ranks that hold it beyond its last use there, ascending; none if it is given up.
     """
 
     graph: TaskGraph
@@ -42,6 +45,7 @@ class Plan:
     routes: tuple[Route, ...] = field(repr=False)
     seconds: float
     digest: str
+    holders: Holders = field(default_factory=dict)
 
     @cached_property
     def destinations(self) -> tuple[tuple[int, ...], ...]:
@@ -63,6 +67,23 @@ class Plan:
         """Expected bytes moved between ranks."""
         return sum(nbytes for _, nbytes in self.links.values())
 
+    @cached_property
+    def replicas(self) -> tuple[int, int]:
+        """How often blocks go to ranks that do not read but only hold them, and expected bytes."""
+        num = total = 0
+        for block in self.holders:
+            readers = {self.ranks[number] for number in self.graph.consumers[block]}
+            only = len(set(self.destinations[block]) - readers)
+            num += only
+            total += only * self.estimates.nbytes[block]
+        return num, total
+
+    @cached_property
+    def held(self) -> tuple[int, int]:
+        """How many copies of replicated blocks are held, and expected bytes."""
+        copies = [self.estimates.nbytes[block] for block, ranks in self.holders.items() for _ in ranks]
+        return len(copies), sum(copies)
+
 
 def make_plan(graph: TaskGraph, machine: Machine, progress: Progress | None = None,
               seconds: Sequence[float] | None = None, nbytes: Sequence[int] | None = None) -> Plan:
@@ -79,13 +100,14 @@ def make_plan(graph: TaskGraph, machine: Machine, progress: Progress | None = No
         PlanningError: A task needs more memory than any rank has.
     """
     work = workload(graph, machine, progress, seconds, nbytes)
-    placement = place(work)
+    placement, holders = replicate(work, place(work))
     order = tuple(in_order(placement.starts, work.estimates.seconds))
-    digest = _digest(work, placement, order)
-    return Plan(graph, placement.ranks, order, placement.starts, work.estimates, placement.routes, placement.seconds, digest)
+    digest = _digest(work, placement, order, holders)
+    return Plan(graph, placement.ranks, order, placement.starts, work.estimates, placement.routes, placement.seconds, digest,
+                holders)
 
 
-def _digest(work: Workload, placement: Placement, order: Sequence[int]) -> str:
+def _digest(work: Workload, placement: Placement, order: Sequence[int], holders: Holders) -> str:
     """Hash few long byte strings; of the same content on every kind of machine."""
     tasks = work.graph.tasks
     text = hashlib.blake2b(repr((work.machine, sorted(work.graph.datasets.items()))).encode(), digest_size=16)
@@ -94,4 +116,5 @@ def _digest(work: Workload, placement: Placement, order: Sequence[int]) -> str:
     text.update(repr((work.estimates.nbytes, work.pins)).encode())
     text.update(np.array([placement.ranks, order], dtype="<i4").tobytes())
     text.update(repr([(block, route) for block, route in enumerate(placement.routes) if route]).encode())
+    text.update(repr(sorted(holders.items())).encode())
     return text.hexdigest()

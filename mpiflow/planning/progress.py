@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 UNCLAIMED = -1
+Holders = Mapping[int, tuple[int, ...]]     # for each replicated block, the ranks that hold it, ascending
+NOBODY: Holders = {}
 
 
 class Expectations(NamedTuple):
@@ -27,6 +29,7 @@ class Progress:
             not here is taken as running.
         seconds: Expected run time of each task [s].
         nbytes: Expected size of each block [bytes].
+        holders: For replicated blocks that are made or never will be, the ranks that earlier plans chose.
     """
 
     ranks: tuple[int, ...]
@@ -34,3 +37,4 @@ class Progress:
     copies: Mapping[int, tuple[int, ...]]
     seconds: tuple[float, ...]
     nbytes: tuple[int, ...]
+    holders: Holders = field(default_factory=dict)

@@ -117,7 +117,7 @@ def _restoring(task: Task, ranks: Sequence[int], nbytes: int, size: int) -> Task
 
 
 def _kept(task: Task) -> Task:
-    return replace(task, kind=Kind.KEPT, inputs=(), rows=None, ranks=None, nbytes=0, seconds=0.0)
+    return replace(task, kind=Kind.KEPT, inputs=(), rows=None, ranks=None, nbytes=0, seconds=0.0, replicas=1)
 
 
 def _changed(holdings: Sequence[Holding]) -> dict[str, Reason]:

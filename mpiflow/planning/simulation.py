@@ -64,6 +64,6 @@ def simulate(plan: Plan, machine: Machine, progress: Progress | None = None) -> 
     for number in work.open:
         busy[plan.ranks[number]] += seconds[number]
         ends[number] = timeline.starts[number] + seconds[number]
-    memory = memory_peaks(work, plan.ranks, timeline)
+    memory = memory_peaks(work, plan.ranks, timeline, plan.holders)
     return Simulation(timeline.seconds, tuple(busy), memory, tuple(timeline.starts), tuple(sorted(
         timeline.transfers, key=lambda item: (item.start, item.block, item.destination))), plan.ranks, tuple(ends))

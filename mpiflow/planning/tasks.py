@@ -72,6 +72,7 @@ class Task(Struct, frozen=True):
         ranks: Ranks that can run it; None if any can.
         nbytes: Expected size of the result [bytes].
         seconds: Expected run time [s].
+        replicas: Ranks that shall hold its block, so that it outlives some of them.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Task(Struct, frozen=True):
     ranks: tuple[int, ...] | None = None
     nbytes: int = 0
     seconds: float = 0.0
+    replicas: int = 1
 
     @property
     def needs(self) -> tuple[int, ...]:
@@ -120,6 +122,12 @@ class TaskGraph:
             for needed in needs:
                 consumers[needed].append(number)
         return consumers
+
+    @cached_property
+    def replicated(self) -> dict[int, int]:
+        """The tasks whose blocks several ranks shall hold, and how many; kept likewise."""
+        return {number: task.replicas for number, task in enumerate(self.tasks)
+                if task.replicas > 1 and task.kind not in (Kind.GONE, Kind.KEPT)}
 
     def descendants(self, origins: set[int]) -> set[int]:
         """Give every task that needs, directly or not, one of ``origins``."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mpiflow.planning.progress import NOBODY, Holders
 from mpiflow.planning.routes import Route
 from mpiflow.planning.workload import Workload
 
@@ -155,10 +156,13 @@ class _Running:
             heapq.heappush(self.events, (end, _ENDED, number, rank))
 
 
-def memory_peaks(work: Workload, ranks: Sequence[int], timeline: Timeline) -> tuple[int, ...]:
-    """Give the most that blocks take on each rank at one time [bytes]: from their coming to their last use or sending."""
+def memory_peaks(work: Workload, ranks: Sequence[int], timeline: Timeline, holders: Holders = NOBODY) -> tuple[int, ...]:
+    """Give the most that blocks take on each rank at one time [bytes]: from their coming to their last use or sending.
+
+    On ``holders`` they stay to the end, or until all that is made of them is held there too.
+    """
     changes: list[list[tuple[float, int]]] = [[] for _ in range(work.machine.size)]
-    for nbytes, rank, start, end in _lives(work, ranks, timeline):
+    for nbytes, rank, start, end in _lives(work, ranks, timeline, holders):
         changes[rank] += [(start, -nbytes), (end, nbytes)]      # what comes sorts before what goes at the same time
     peaks = []
     for own in changes:
@@ -170,7 +174,8 @@ def memory_peaks(work: Workload, ranks: Sequence[int], timeline: Timeline) -> tu
     return tuple(peaks)
 
 
-def _lives(work: Workload, ranks: Sequence[int], timeline: Timeline) -> Iterator[tuple[int, int, float, float]]:
+def _lives(work: Workload, ranks: Sequence[int], timeline: Timeline,
+           holders: Holders) -> Iterator[tuple[int, int, float, float]]:
     """Yield size, rank, first and last moment of each copy of each block."""
     size, (runtimes, sizes), starts = work.machine.size, work.estimates, timeline.starts
     copies: dict[int, list[float]] = {}
@@ -189,5 +194,10 @@ def _lives(work: Workload, ranks: Sequence[int], timeline: Timeline) -> Iterator
         for needed in work.graph.needs[number]:
             copy = copies[needed * size + ranks[number]]
             copy[1] = max(copy[1], end)
+    for block, rank in [(block, rank) for block, members in holders.items() for rank in members]:
+        if copy := copies.get(block * size + rank):
+            following = work.graph.consumers[block]
+            held = following and all(rank in holders.get(number, ()) for number in following)
+            copy[1] = max([copy[1], *(copies[number * size + rank][0] for number in following)]) if held else timeline.seconds
     for key, (start, end) in copies.items():
         yield sizes[key // size], key % size, start, end

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from mpiflow.planning.machine import Machine
-from mpiflow.planning.progress import UNCLAIMED, Expectations, Progress
+from mpiflow.planning.progress import UNCLAIMED, Expectations, Holders, Progress
 from mpiflow.planning.tasks import TaskGraph
 
 
@@ -22,6 +22,7 @@ class Workload:
         claimed: Rank of each claimed task, -1 of an open one.
         ends: When each claimed task ends [s].
         copies: For each block made already, the ranks that have it.
+        holders: For replicated blocks that earlier plans have seen to, the ranks that hold them.
     """
 
     graph: TaskGraph
@@ -30,6 +31,7 @@ class Workload:
     claimed: Sequence[int]
     ends: Sequence[float]
     copies: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    holders: Holders = field(default_factory=dict)
 
     @cached_property
     def open(self) -> list[int]:
@@ -73,7 +75,8 @@ def workload(graph: TaskGraph, machine: Machine, progress: Progress | None = Non
     """Choose the estimates: those of the progress, else those given, else those that the tasks declare."""
     if progress is not None:
         estimates = Expectations(tuple(progress.seconds), tuple(progress.nbytes))
-        return Workload(graph, machine, estimates, progress.ranks, progress.ends, dict(progress.copies))
+        return Workload(graph, machine, estimates, progress.ranks, progress.ends, dict(progress.copies),
+                        progress.holders)
     estimates = Expectations(tuple([task.seconds for task in graph.tasks] if seconds is None else seconds),
                           tuple([task.nbytes for task in graph.tasks] if nbytes is None else nbytes))
     return Workload(graph, machine, estimates, [UNCLAIMED] * len(graph.tasks), ())

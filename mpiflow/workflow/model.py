@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, field
 
 LARGEST = 2**63 - 1
 Blocks = Annotated[int, Meta(ge=1, le=1_000_000, description="Blocks along axis 0 (of each file, if a glob).")]
+Replicas = Annotated[int, Meta(ge=1, le=1_000_000, description="Ranks that hold each block, as far as there are so many.")]
 Extent = Annotated[int, Meta(ge=0, le=LARGEST)]
 Whole = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
 Float = Literal["float32", "float64"]
@@ -70,6 +71,7 @@ class Dataset(Part):
     rows: Rows | None = None
     blocks: Blocks = 1
     rank: Annotated[Extent, Meta(description="Rank (modulo size) that makes and holds it.")] | None = None
+    replicas: Replicas = 1
     unit: str | None = None
     tags: list[str] = []
 
@@ -84,6 +86,7 @@ class Step(Part):
     parameters: Annotated[dict[Name, Any], Meta(description="Argument to plain value.")] = field(name="with", default={})
     loop: Annotated[dict[Name, Items | str], Meta(min_length=1, description="Variable to its values: list or range.")] = field(
         name="for", default={})
+    replicas: Replicas = 1
     unit: str | None = None
     tags: list[str] = []
 

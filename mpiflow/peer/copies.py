@@ -1,0 +1,143 @@
+"""Copies that a rank keeps beyond their last use, so that less is made again when another rank dies; no MPI here.
+
+The rest of the rank knows nothing of them: what it forgets comes here, and is looked at when those that are alive meet again.
+There are two kinds. Replicas, which the user asks for, are kept until all that is made of them is kept here as well, as
+replicas, and else to the end: so a holder that is alive has all that dead ones held, or what was made of it. Popular blocks,
+which went from one rank to others and have several readers, are kept until all of these have run, as long as they fit into
+the memory that is to spare.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mpiflow.catalog.catalog import Catalog
+from mpiflow.catalog.entries import Delta
+from mpiflow.catalog.states import State
+from mpiflow.operations.values import Value, nbytes
+from mpiflow.planning.plan import Plan
+from mpiflow.planning.tasks import TaskGraph
+
+SHARE = 0.125           # of the memory that is available on a node is to spare for popular blocks
+
+
+class Copies:
+    """The copies on one rank. Local.
+
+    Attributes:
+        replicas: Blocks that the user wants to be held here.
+        popular: Blocks that others may need again, oldest first.
+    """
+
+    def __init__(self, rank: int, graph: TaskGraph, catalog: Catalog, spare: int) -> None:
+        """Prepare.
+
+        Args:
+            rank: This rank.
+            graph: All tasks.
+            catalog: What has run so far.
+            spare: Memory for popular blocks [bytes].
+        """
+        self._rank, self._tasks, self._spare = rank, catalog.tasks, spare
+        self._needs, self._consumers = graph.needs, graph.consumers
+        self.replicas: dict[int, Value] = {}
+        self.popular: dict[int, Value] = {}
+        self._came: dict[int, int] = {}         # replica, kept or not any more: blocks made of it that have not come here
+        self._next: dict[int, int] = {}         # popular block: which of its readers has not run
+        self._taken = 0                         # memory of popular blocks [bytes]
+
+    def take(self, block: int, value: Value, plan: Plan) -> None:
+        """Keep a block that the rest of this rank forgets, if it is worth it.
+
+        Args:
+            block: Its number.
+            value: Its value, which nobody changes any more.
+            plan: The plan in force.
+        """
+        if self._rank in plan.holders.get(block, ()):
+            self._hold(block, value)
+        elif len(self._consumers[block]) > 1 and (plan.routes[block] or plan.ranks[block] != self._rank):
+            self._keep(block, value)
+
+    def heard(self, deltas: Iterable[Delta]) -> None:
+        """Forget popular blocks whose last reader has run, as all ranks know now."""
+        if not self.popular:
+            return
+        for entry in [entry for delta in deltas for entry in delta.tasks if entry.state is State.DONE]:
+            for block in self._needs[entry.task]:
+                if block in self.popular:
+                    self._advance(block)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.replicas.clear()
+        for block in list(self.popular):
+            self._drop(block)
+
+    # Replicas
+
+    def _hold(self, block: int, value: Value) -> None:
+        if block in self._came:                 # a block may come twice
+            return
+        following = self._consumers[block]
+        self._came[block] = missing = sum(number not in self._came for number in following)
+        if missing or not following:
+            self.replicas[block] = value
+        for need in self._needs[block]:
+            if need in self._came:
+                self._came[need] -= 1
+                if not self._came[need]:
+                    del self.replicas[need]
+
+    # Popular blocks
+
+    def _keep(self, block: int, value: Value) -> None:
+        self._drop(block)
+        size = nbytes(value)
+        while self._taken + size > self._spare:
+            if not self.popular:
+                return
+            self._drop(next(iter(self.popular)))
+        self.popular[block] = value
+        self._next[block] = 0
+        self._taken += size
+        self._advance(block)
+
+    def _advance(self, block: int) -> None:
+        """Find a reader that has not run; without one the block goes."""
+        readers, at = self._consumers[block], self._next[block]
+        while at < len(readers) and self._tasks[readers[at]].state is State.DONE:
+            at += 1
+        self._next[block] = at
+        if at == len(readers):
+            self._drop(block)
+
+    def _drop(self, block: int) -> None:
+        if block in self.popular:
+            self._taken -= nbytes(self.popular.pop(block))
+            del self._next[block]
+
+
+def spare_memory(num_ranks: int, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Give the memory [bytes] that is to spare on each of ``num_ranks`` ranks of this node; 0 where the system does not say."""
+    try:
+        lines = (proc / "meminfo").read_text().splitlines()
+        available = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
+        groups = [line.split(":", 2) for line in (proc / "self" / "cgroup").read_text().splitlines()]
+    except (OSError, ValueError, IndexError):
+        return 0
+    for _, names, path in groups:
+        if not names:
+            available += _left(cgroups / path.strip("/"), "memory.max", "memory.current")
+        elif "memory" in names.split(","):
+            available += _left(cgroups / "memory" / path.strip("/"), "memory.limit_in_bytes", "memory.usage_in_bytes")
+    return int(SHARE * max(min(available, default=0), 0)) // num_ranks
+
+
+def _left(folder: Path, limit: str, usage: str) -> Iterator[int]:
+    """What a control group and those around it may still take [bytes], where that is limited."""
+    for place in (folder, *folder.parents):
+        with contextlib.suppress(OSError, ValueError):          # "max", or none of ours
+            yield int((place / limit).read_text()) - int((place / usage).read_text())
