@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta, decode_delta, encode
@@ -194,7 +195,7 @@ class FakeShell:
         network, rank = self._network, self._rank
         assert (block, rank) not in {(task, source) for task, source, _ in network.unsent}, "a pending send pins its block"
         assert network.running.get(rank) is None or block not in network.needs(network.running[rank])
-        network.copies[rank].take(block, network.values[rank].pop(block), network.peers[rank].plan)
+        network.copies[rank].take(block, np.int64(network.values[rank].pop(block)), network.peers[rank].plan)
 
     def exchange(self, delta: Delta) -> None:
         network, rank = self._network, self._rank

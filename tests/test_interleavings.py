@@ -16,16 +16,17 @@ from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, recipe_id
 SEEDS = range(300)
 
 
-def random_plan(seed, size):
-    """A random graph of up to 40 tasks, some pinned to ranks, planned for ``size`` ranks."""
+def random_plan(seed, size, replicas=(1,)):
+    """A random graph of up to 40 tasks, some pinned to ranks, some with ``replicas``, planned for ``size`` ranks."""
     chance = random.Random(seed)
     tasks = []
     for number in range(chance.randint(1, 40)):
         needs = chance.sample(range(number), min(number, chance.choice([0, 1, 1, 2, 3])))
         pinned = (chance.randrange(size),) if chance.random() < 0.5 else None
+        held = replicas[number * seed % len(replicas)]
         tasks.append(Task(
             recipe_id(number), Kind.APPLY, f"step{number}", "f", tuple(Input("", (need,)) for need in needs),
-            ranks=pinned, nbytes=chance.choice([8, 10**6]), seconds=chance.choice([1e-4, 1e-2])))
+            ranks=pinned, nbytes=chance.choice([8, 10**6]), seconds=chance.choice([1e-4, 1e-2]), replicas=held))
     return make_plan(TaskGraph(tasks), machine_of_size(size))
 
 

@@ -96,9 +96,9 @@ class Copies:
     def _keep(self, block: int, value: Value) -> None:
         self._drop(block)
         size = nbytes(value)
+        if size > self._spare:
+            return
         while self._taken + size > self._spare:
-            if not self.popular:
-                return
             self._drop(next(iter(self.popular)))
         self.popular[block] = value
         self._next[block] = 0

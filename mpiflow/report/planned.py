@@ -28,7 +28,7 @@ def text(found: Forecast) -> str:
     plan, machine = found.plan, found.machine
     head = (f"{found.name}: plan {plan.digest[:12]} for {count(machine.size, 'rank')} on "
             f"{count(len(set(machine.nodes)), 'node')}; {count(len(plan.ranks), 'task')}")
-    return "\n".join([head, *table(_steps(found)), *_times(found), *_moved(plan), *_memory(found)])
+    return "\n".join([head, *table(_steps(found)), *_times(found), *_moved(plan), *_replicas(plan), *_memory(found)])
 
 
 def _steps(found: Forecast) -> list[list[str]]:
@@ -103,6 +103,15 @@ def _moved(plan: Plan) -> list[str]:
     lines = [f"moves between ranks: {count(blocks, 'block')}, {plan.nbytes} bytes ({human_bytes(plan.nbytes)})"]
     lines += [f"  {source} -> {rank}: {count(num, 'block')}, {nbytes} bytes" for (source, rank), (num, nbytes) in links[:LINKS]]
     return lines + _more(len(links) - LINKS, "link")
+
+
+def _replicas(plan: Plan) -> list[str]:
+    """What replicas cost, if there are any."""
+    (num, nbytes), (copies, total) = plan.replicas, plan.held
+    given_up = sum(not ranks for ranks in plan.holders.values())
+    lines = [f"replicas: {count(copies, 'copy', 'copies')} held, {total} bytes ({human_bytes(total)}); only for them move "
+             f"{count(num, 'block')}, {nbytes} bytes"] if plan.holders else []
+    return lines + ([f"  no room for those of {count(given_up, 'block')}"] if given_up else [])
 
 
 def _memory(found: Forecast) -> list[str]:
@@ -181,11 +190,13 @@ def as_json(found: Forecast, step: str | None = None) -> str:
         "bounds": {"seconds": bounds.seconds, "critical_path": bounds.critical, "work": bounds.work, "waist": bounds.waist,
                    "pinned": bounds.pinned, "pinned_ranks": list(bounds.group), "path": list(bounds.path)},
         "nbytes": plan.nbytes, "links": [[*edge, *carried] for edge, carried in plan.links.items()],
+        "replicas": {"moved": list(plan.replicas), "held": list(plan.held)},
         "memory": list(found.simulation.memory), "memory_limit": found.machine.memory and list(found.machine.memory),
         "busy": list(found.simulation.busy),
         "tasks": [{"number": number, "id": task.id, "step": task.step, "kind": task.kind, "operation": task.operation,
                    "rank": plan.ranks[number], "start": starts[number], "seconds": seconds[number], "nbytes": nbytes[number],
-                   "needs": list(plan.graph.needs[number]), "route": plan.routes[number], "reason": why[number]}
+                   "needs": list(plan.graph.needs[number]), "route": plan.routes[number],
+                   "holders": list(plan.holders.get(number, ())), "reason": why[number]}
                   for number, task in enumerate(plan.graph.tasks)]}
     if step is not None:
         choices = explain(plan, found.work, _tasks_of(plan, step))

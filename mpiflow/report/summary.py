@@ -87,9 +87,9 @@ def _times(num: int) -> str:
     return "once" if num == 1 else f"{num} times"
 
 
-def count(num: int, what: str) -> str:
+def count(num: int, what: str, several: str = "") -> str:
     """Write how many there are of something: 2 ranks."""
-    return f"{num} {what}{'' if num == 1 else 's'}"
+    return f"{num} {what if num == 1 else several or what + 's'}"
 
 
 def _steps(outcome: Outcome) -> list[list[str]]:

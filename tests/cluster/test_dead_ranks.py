@@ -5,13 +5,19 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
 from chaos_launch import MAKE, STACKS, launched
+
+from mpiflow.storage.generate import generate
+from mpiflow.workflow.model import Random
 
 LIMIT = 60.0
 OPERATIONS = """
 import hashlib, os, time
 from mpiflow import operation
+
+os.environ["HOME"] = "home-" + os.environ["OMPI_COMM_WORLD_RANK"]       # as on nodes with disks of their own
 
 def first(mark):
     # Whether this is the first time; the mark tells the test.
@@ -53,9 +59,9 @@ def start(tmp_path):
     assert (stack.programs / "mpirun").exists(), f"the environment for this is missing: run '{MAKE['ulfm']}'"
     (tmp_path / "ops.py").write_text(OPERATIONS)
 
-    def starting(steps):
-        (tmp_path / "workflow.yaml").write_text(DOCUMENT.replace("STEPS", steps))
-        return launched(stack, 4, ["workflow.yaml", "--record", "record.json"], tmp_path, "log")
+    def starting(steps, document=DOCUMENT, *options):
+        (tmp_path / "workflow.yaml").write_text(document.replace("STEPS", steps))
+        return launched(stack, 4, ["workflow.yaml", "--record", "record.json", *options], tmp_path, "log")
     return starting
 
 
@@ -99,3 +105,41 @@ def second_record(folder):
     """What the next one writes, when the first one that would have written the record is dead."""
     until(lambda: (folder / "log").read_text().count("done in") == 2)
     return (folder / "record.json").read_text()
+
+
+# The victim has made g and is the only one to see x. Blocks are so small that those who hold them have them before t.
+REPLICATED = """
+mpiflow: 1
+name: replicated
+operations: [ops.py]
+datasets:
+  x: {file: ~/x.npy, blocks: 8, replicas: NUM}
+  g: {random: {shape: [4000], seed: 1}, blocks: 8, rank: 0, replicas: NUM}
+  y: {arange: {stop: 100_000}, rank: 1}
+steps:
+  t: sum(x + g)
+  a: asleep(y + t, mark="mark")
+  z: sum(x * max(a))
+  w: sum(g * max(a))
+results: {z: z.npy, w: w.npy}
+"""
+
+
+@pytest.mark.parametrize("num, again", [(1, {"g": 8}), (2, {})])
+def test_of_a_replicated_dataset_nothing_is_made_again_when_its_rank_dies(start, tmp_path, num, again):
+    (tmp_path / "home-0").mkdir()
+    np.save(tmp_path / "home-0" / "x.npy", np.arange(4000.0))
+    with start("", REPLICATED.replace("NUM", str(num)), "--no-save") as launch:
+        ranks = until(lambda: launch.joined(4))
+        until((tmp_path / "mark").exists)
+        os.kill(ranks[0], signal.SIGKILL)
+        until(lambda: not launch.running())
+    log, read = (tmp_path / "log").read_text(), json.loads((tmp_path / "record.json").read_text())
+    made = [task["step"] for task in read["tasks"] if task["state"] == "done" and task["kind"] not in ("kept", "restore")]
+    assert len(read["rounds"]) == 2 and {step: made.count(step) for step in "xgt" if step in made} == again, log
+    assert read["status"] == (1 if num == 1 else 0) and (tmp_path / "w.npy").exists()
+    if num == 1:
+        assert "x.npy was only to be seen by a rank that has died" in log
+    else:
+        assert np.load(tmp_path / "z.npy") == pytest.approx(np.arange(4000.0).sum() * np.load(tmp_path / "w.npy")
+                                                            / generate(Random(shape=[4000], seed=1), 0, 4000).sum())

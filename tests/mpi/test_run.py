@@ -257,6 +257,34 @@ def test_an_operation_module_that_differs_on_one_rank_is_refused(comm, together,
     assert states == ["0"] if comm.size == 1 else all("different contents of the operation modules" in s for s in states)
 
 
+REPLICATED = """
+mpiflow: 1
+name: replicated
+datasets:
+  x: {random: {shape: [50_000], seed: 1}, blocks: 4, replicas: 2}
+  y: {random: {shape: [20_000], seed: 2}, rank: 1}
+steps:
+  scaled: {run: x - mean(y), replicas: 3}
+  total: sum(scaled)
+results: {total: total.npy, scaled: scaled.npy}
+"""
+
+
+def test_replicas_change_no_bit_and_move_exactly_what_the_plan_says(comm, together, shared_tmp):
+    values = []
+    for name, text in (("with", REPLICATED), ("without", REPLICATED.replace(", replicas: 2", "").replace(", replicas: 3", ""))):
+        file = write(shared_tmp, comm, together, text, f"{name}.yaml")
+        outcome = run_here(comm, Request(file, {}, shared_tmp / name, store=shared_tmp / name, replan=False))
+        together(outcome.status)
+        moved = {(source, rank): (blocks, nbytes) for source, traffic in enumerate(outcome.catalog.traffic)
+                 for rank, blocks, nbytes in traffic.sent}
+        assert moved == outcome.plan.links and (comm.size == 1 or bool(outcome.plan.holders) == (name == "with"))
+        values.append([np.load(shared_tmp / name / file).tobytes() for file in ("total.npy", "scaled.npy")])
+        holders = outcome.plan.holders.values()
+        assert sorted(map(len, holders)) == ([2] * 4 + [min(3, comm.size)] * 4 if comm.size > 1 and name == "with" else [])
+    assert values[0] == values[1]
+
+
 FAILING = """
 mpiflow: 1
 name: failing
