@@ -117,6 +117,7 @@ class Loop:
         self._in_user_code = False
         self._interrupted: float | None = None  # when the task in the main thread was told to end
         self._abandoned = False
+        self._death: BaseException | None = None        # what told the second thread that a rank has died
         self._epoch_over = math.inf             # when the last epoch was over; later than ever while one is under way
         self._began = 0.0
         self._wake = threading.Event()
@@ -310,6 +311,8 @@ class Loop:
             value = self._compute(task)
         except _Interrupted:
             self._back()
+            if self._death is not None:         # the task will run again, and its inputs stay for that
+                raise self._death from None
             self._state.stopped(task)
         except KeyboardInterrupt:
             self._back()
@@ -398,7 +401,7 @@ class Loop:
         def raise_it(waited: float = 0.0, looks: int = 1) -> bool:
             raise error
 
-        self._turn = raise_it                   # what the main thread does next, when it is back
+        self._death, self._turn = error, raise_it       # what the main thread does next, when it is back
         since = self._since
         if since is None or self._closed.wait(max(REPRIEVE, time.perf_counter() - since)):
             return
