@@ -59,7 +59,7 @@ def make_workflow(seed: int, folder: Path, num_tasks: int = 300, seconds: float 
     rows = blocks * chance.choice([30, 300, 1000])
     document = {
         "mpiflow": 1, "name": f"chaos-{seed}", "operations": ["ops.py"],
-        "datasets": {name: {"normal": {"shape": [rows, 8], "seed": number}, "blocks": blocks}
+        "datasets": {name: {"normal": {"shape": [rows, 8], "seed": number}, "blocks": blocks, "replicas": 1 + seed % 2}
                      for number, name in enumerate("abc")},
         "steps": {}, "results": {}}
     file = folder / "workflow.yaml"
@@ -67,7 +67,7 @@ def make_workflow(seed: int, folder: Path, num_tasks: int = 300, seconds: float 
     ends: dict[str, None] = {}                  # steps of which nothing is made: the results
     for number, step in enumerate(_steps(chance, wide, narrow, seconds)):
         name = f"s{number}"
-        document["steps"][name] = step
+        document["steps"][name] = {"run": step, "replicas": 2 + number % 2} if seed % 2 and number % 4 == 0 else step
         (narrow if step.startswith("total") else wide).append(name)
         ends = {end: None for end in (*ends, name) if not re.search(rf"\b{end}\b", step)}
         document["results"] = {end: f"{end}.npy" if place % 2 else "all.h5" for place, end in enumerate(ends)}
