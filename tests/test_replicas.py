@@ -5,12 +5,13 @@ import random
 
 import pytest
 from fake_network import FakeNetwork
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from test_interleavings import SEEDS, check_that_all_know_the_same, expected, failing, machine_of_size, number_of, random_plan
 
 from mpiflow.catalog.entries import Holding
 from mpiflow.catalog.states import State
+from mpiflow.errors import PlanningError
 from mpiflow.operations.registry import builtin_operations
 from mpiflow.planning.forecast import forecast
 from mpiflow.planning.lowering import lower
@@ -22,7 +23,7 @@ from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, recipe_id
 from mpiflow.report.planned import as_json, text
 from mpiflow.workflow.reading import read_workflow
 
-law = settings(derandomize=True, deadline=None)
+law = settings(derandomize=True, deadline=None, max_examples=40, phases=[Phase.explicit, Phase.generate])
 SOME = (2, 1, 3, 2, 1, 1, 2)
 
 
@@ -148,17 +149,19 @@ def test_replicas_are_given_up_where_memory_is_short_and_nothing_else_is():
 
 
 @law
-@given(cases(), st.integers(1, 8))
+@given(cases(), st.integers(0, 8))
 def test_replicas_never_make_a_plan_exceed_memory(case, much):
     tasks, nodes = case
-    size = len(nodes)
-    plain = [task(n, *item.needs, nbytes=item.nbytes, ranks=item.ranks) for n, item in enumerate(tasks)]
-    limits = tuple(peak + much * 250 for peak in simulate(planned(plain, nodes), Machine(nodes)).memory)
-    machine = Machine(nodes, memory=limits)
-    without = simulate(make_plan(TaskGraph(plain), machine), machine).memory
-    with_replicas = simulate(make_plan(TaskGraph(tasks), machine), machine).memory
-    fits = [[peak <= limit for peak, limit in zip(peaks, limits, strict=True)] for peaks in (without, with_replicas)]
-    assert all(fits[1]) or not all(fits[0]), size
+    plain = [task(number, *item.needs, nbytes=item.nbytes, ranks=item.ranks) for number, item in enumerate(tasks)]
+    limit = max(simulate(planned(plain, nodes), Machine(nodes)).memory) + much * 250
+    machine = Machine(nodes, memory=(limit,) * len(nodes))
+    try:
+        fits = max(simulate(make_plan(TaskGraph(plain), machine), machine).memory) <= limit
+    except PlanningError:
+        return
+    plan = make_plan(TaskGraph(tasks), machine)
+    assert not fits or max(simulate(plan, machine).memory) <= limit
+    assert all(0 <= len(ranks) <= tasks[block].replicas for block, ranks in plan.holders.items())
 
 
 # From the document, and to the user
@@ -218,7 +221,7 @@ def made_again(network, alive):
     return {number for number, item in enumerate(left.tasks) if item.kind not in (Kind.RESTORE, Kind.KEPT)}
 
 
-@pytest.mark.parametrize("seed", SEEDS[::2])
+@pytest.mark.parametrize("seed", SEEDS[::3])
 def test_whoever_dies_whenever_what_a_living_rank_holds_is_not_made_again(seed):
     size, drift = 2 + seed % 6, seed % 3 == 0
     plan = random_plan(seed, size, SOME)
@@ -248,13 +251,13 @@ def test_whoever_dies_whenever_what_a_living_rank_holds_is_not_made_again(seed):
 
 def test_some_of_these_runs_placed_replicated_blocks_anew():
     moved = 0
-    for seed in SEEDS[::3]:
+    for seed in SEEDS[::9]:
         size = 2 + seed % 6
         plan = random_plan(seed, size, SOME)
         network = FakeNetwork(plan, machine_of_size(size), seed, number_of, drift=True)
         network.run()
         moved += network.peers[0].plan.holders != plan.holders
-    assert moved > 10
+    assert moved > 2
 
 
 def num_made_again(seed, replicas=(1,), spare=0):
@@ -273,16 +276,16 @@ def num_made_again(seed, replicas=(1,), spare=0):
 
 
 def test_replicas_of_all_leave_only_ends_and_what_is_under_way_to_be_made_again():
-    without, half, with_replicas = (sum(num_made_again(seed, num) for seed in range(60)) for num in ((1,), (1, 2), (2,)))
+    without, half, with_replicas = (sum(num_made_again(seed, num) for seed in range(20)) for num in ((1,), (1, 2), (2,)))
     assert with_replicas < without / 4 and with_replicas < half < without, (without, half, with_replicas)
 
 
 def test_copies_of_popular_blocks_leave_less_to_be_made_again():
-    without, few, all_of_them = (sum(num_made_again(seed, spare=spare) for seed in range(60)) for spare in (0, 16, 10_000))
+    without, few, all_of_them = (sum(num_made_again(seed, spare=spare) for seed in range(20)) for spare in (0, 16, 10_000))
     assert all_of_them < few < without, (without, few, all_of_them)
 
 
-@pytest.mark.parametrize("seed", SEEDS[::3])
+@pytest.mark.parametrize("seed", SEEDS[::6])
 def test_failures_and_stops_end_runs_with_replicas_alike_on_all_ranks(seed):
     size, drift, keep_going = 2 + seed % 6, seed // 8 % 2 == 1, seed // 16 % 2 == 1
     plan = random_plan(seed, size, SOME)
@@ -293,7 +296,7 @@ def test_failures_and_stops_end_runs_with_replicas_alike_on_all_ranks(seed):
     assert broken or network.asked or set(states) == {State.DONE}
 
 
-@pytest.mark.parametrize("seed", SEEDS[::3])
+@pytest.mark.parametrize("seed", SEEDS[::6])
 def test_popular_blocks_are_kept_until_all_have_read_them_and_never_take_more_than_there_is_to_spare(seed):
     size, drift = 2 + seed % 6, seed % 2 == 1
     plan = random_plan(seed, size)
