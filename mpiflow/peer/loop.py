@@ -274,7 +274,15 @@ class Loop:
 
     def _pass_on(self, block: int) -> None:
         """Forget a block here, but let others have it when this rank outlives them."""
-        self._copies.take(block, self.values.pop(block), self._state.plan)
+        copies, plan, spill = self._copies, self._state.plan, self._spill
+        if spill is None:
+            copies.take(block, self.values.pop(block), plan)
+            return
+        before = copies.nbytes
+        if copies.holds(block, plan):
+            copies.take(block, spill[block], plan)      # it may come from the scratch file
+        del spill[block]
+        spill.limit += before - copies.nbytes           # replicas stay in memory, the rest has what they leave
 
     def exchange(self, delta: Delta) -> None:
         """Take part in the next epoch."""
