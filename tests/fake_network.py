@@ -175,6 +175,11 @@ class FakeShell:
         self._network = network
         self._rank = rank
 
+    @property
+    def crowded(self) -> bool:
+        """Whether memory is short, as chance has it."""
+        return self._network.chance.random() < 0.3
+
     def start(self, task: int) -> None:
         network, rank = self._network, self._rank
         assert rank not in network.running
