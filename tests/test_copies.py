@@ -93,7 +93,7 @@ def test_a_replica_goes_when_all_that_is_made_of_it_is_held_here_and_only_then()
     copies, _ = copies_of(plan, 0)
     for block, left in ((0, [0]), (1, [0, 1]), (2, [1, 2]), (2, [1, 2])):
         copies.take(block, X, plan)
-        assert list(copies.replicas) == left
+        assert list(copies.replicas) == left and copies.nbytes == 100 * len(left)
     copies.clear()
     assert not copies.replicas and not copies.popular
 

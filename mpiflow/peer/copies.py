@@ -29,6 +29,7 @@ class Copies:
     Attributes:
         replicas: Blocks that the user wants to be held here.
         popular: Blocks that others may need again, oldest first.
+        nbytes: What replicas take [bytes].
     """
 
     def __init__(self, rank: int, graph: TaskGraph, catalog: Catalog, spare: int) -> None:
@@ -46,6 +47,7 @@ class Copies:
         self.popular: dict[int, Value] = {}
         self._came: dict[int, int] = {}         # replica, kept or not any more: blocks made of it that have not come here
         self._next: dict[int, int] = {}         # popular block: which of its readers has not run
+        self.nbytes = 0
         self._taken = 0                         # memory of popular blocks [bytes]
 
     def take(self, block: int, value: Value, plan: Plan) -> None:
@@ -56,10 +58,14 @@ class Copies:
             value: Its value, which nobody changes any more.
             plan: The plan in force.
         """
-        if self._rank in plan.holders.get(block, ()):
+        if self.holds(block, plan):
             self._hold(block, value)
         elif len(self._consumers[block]) > 1 and (plan.routes[block] or plan.ranks[block] != self._rank):
             self._keep(block, value)
+
+    def holds(self, block: int, plan: Plan) -> bool:
+        """Whether this rank is to hold a replica of a block."""
+        return self._rank in plan.holders.get(block, ())
 
     def heard(self, deltas: Iterable[Delta]) -> None:
         """Forget popular blocks whose last reader has run, as all ranks know now."""
@@ -73,6 +79,7 @@ class Copies:
     def clear(self) -> None:
         """Forget all."""
         self.replicas.clear()
+        self.nbytes = 0
         for block in list(self.popular):
             self._drop(block)
 
@@ -85,11 +92,12 @@ class Copies:
         self._came[block] = missing = sum(number not in self._came for number in following)
         if missing or not following:
             self.replicas[block] = value
+            self.nbytes += nbytes(value)
         for need in self._needs[block]:
             if need in self._came:
                 self._came[need] -= 1
                 if not self._came[need]:
-                    del self.replicas[need]
+                    self.nbytes -= nbytes(self.replicas.pop(need))
 
     # Popular blocks
 

@@ -70,7 +70,8 @@ class Loop:
                  named: frozenset[int], leave: Callable[[], None], stops: Stops,
                  keep: Callable[[int, Value, float, float], None] | None = None, grace: float = GRACE,
                  struck: Callable[[BaseException], bool] = lambda error: False, watch: Watch | None = None,
-                 written: frozenset[int] = frozenset(), spill: Spill | None = None, copies: Copies | None = None) -> None:
+                 written: frozenset[int] = frozenset(), spill: Spill | None = None,
+                 copies: Copies | None = None) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -273,9 +274,15 @@ class Loop:
 
     def _pass_on(self, block: int) -> None:
         """Forget a block here, but let others have it when this rank outlives them."""
-        value = self.values.pop(block)
-        if value is not None:                   # else it is not in memory, which is short: others have to do without
-            self._copies.take(block, value, self._state.plan)
+        copies, plan, spill = self._copies, self._state.plan, self._spill
+        if spill is None:
+            copies.take(block, self.values.pop(block), plan)
+            return
+        before = copies.nbytes
+        if copies.holds(block, plan):
+            copies.take(block, spill[block], plan)      # it may come from the scratch file
+        del spill[block]
+        spill.limit += before - copies.nbytes           # replicas stay in memory, the rest has what they leave
 
     def exchange(self, delta: Delta) -> None:
         """Take part in the next epoch."""

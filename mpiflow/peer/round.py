@@ -144,8 +144,7 @@ class Round:
         self._spare = frozenset(number for number, task in enumerate(graph.tasks) if task.kind in (Kind.RESTORE, Kind.GONE))
         self._state = PeerState(comm.rank, plan, self._catalog, setting.machine, keep_going=request.keep_going,
                                 replan=request.replan, restored=self._spare)
-        self._spill = self._limited(executor)
-        self._copies = self._copying(plan)
+        self._spill, self._copies = self._limited(executor), self._copying(plan)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
                           setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE),
@@ -172,7 +171,7 @@ class Round:
         mortal = survivable(comm) and comm.size > 1
         if not (mortal or plan.holders):
             return None
-        spare = spare_memory(hosts.count(hosts[comm.rank])) if mortal else 0
+        spare = spare_memory(hosts.count(hosts[comm.rank])) if mortal and self._setting.request.memory is None else 0
         return Copies(comm.rank, plan.graph, self._catalog, spare)
 
     def _prepared(self) -> tuple[TaskGraph, Reuse | None, Executor]:
