@@ -202,6 +202,8 @@ def _hint(options: Sequence[Any], value: Any) -> str:
         return did_you_mean(value, literals)
     if any(get_origin(_plain_kind(option)) is list for option in options) and not isinstance(value, (list, dict)):
         return f"; write [{_written(value)}]"
+    if isinstance(value, dict) and len(value) == 1 and "." in (key := next(iter(value))):       # [prog, {in.x}]
+        return f"; quote it: \"{{{key}}}\""
     if isinstance(value, float) and value.is_integer() and float not in options:
         return f"; write {_written(value)}"
     if isinstance(value, int) and value > LARGEST:
