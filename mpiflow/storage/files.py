@@ -54,7 +54,7 @@ def read_file(file: Path, format: str, path: str) -> np.ndarray:
     """
     try:
         if not file.is_file():
-            others = sorted(other.name for other in file.parent.iterdir()) if file.parent.is_dir() else []
+            others = sorted(os.listdir(file.parent)) if file.parent.is_dir() else []
             raise OperationError(f"the program ended well, but left no file {file.name!r}; there "
                                  f"{'are ' + ', '.join(others[:8]) if others else 'is none at all'}")
         return _READERS[format](file, path)

@@ -7,7 +7,7 @@ The operation is called by the program and the names of its files, a name that n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -68,6 +68,12 @@ def _made(name: str, made: Any) -> dict[str, str]:
         return {"file": file, "format": format, "path": f"/{name}", "keep": ""}
     return {"file": made.file, "format": format_of(made.file, made.format), "path": made.path or f"/{name}",
             "keep": made.keep or ""}
+
+
+def kept_files(arguments: Sequence[tuple[str, Any]]) -> list[str]:
+    """Give the files that a program leaves under the results, of the plain arguments of its task; none of another task's."""
+    named = dict(arguments) if len(arguments) == len(PLAIN) else {}
+    return [made["keep"] for made in named["out"].values() if made["keep"]] if named.keys() == set(PLAIN) else []
 
 
 # What must hold
