@@ -27,6 +27,7 @@ from mpiflow.planning.lowering import lower
 from mpiflow.planning.tasks import Kind
 from mpiflow.storage.files import keep_file, read_file, write_file
 from mpiflow.workflow.policies import Policy, parse_seconds
+from mpiflow.workflow.programs import format_of
 from mpiflow.workflow.reading import read_workflow
 
 SH = "/bin/sh"
@@ -144,9 +145,9 @@ def test_a_program_that_cannot_be_started_is_an_error(scratch, tmp_path):
 
 
 def test_the_launcher_around_it_is_not_seen(scratch):
-    launcher = dict.fromkeys((
-        "PMI_RANK", "PMI_FD", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "HYDI_CONTROL_FD", "HYDRA_X", "MPI_LOCALNRANKS", "SLURM_STEP_ID",
-        "SLURM_STEPID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_SRUN_COMM_HOST", "SLURM_TASK_PID", "PRTE_LAUNCHED", "OPAL_PREFIX"), "1")
+    names = """PMI_RANK PMI_FD PMIX_RANK OMPI_COMM_WORLD_SIZE HYDI_CONTROL_FD HYDRA_X MPI_LOCALNRANKS PRTE_LAUNCHED OPAL_PREFIX
+        SLURM_STEP_ID SLURM_STEPID SLURM_PROCID SLURM_LOCALID SLURM_SRUN_COMM_HOST SLURM_TASK_PID"""
+    launcher = dict.fromkeys(names.split(), "1")
     own = {**launcher, "HOME": "/h", "SLURM_JOB_ID": "5", "LD_LIBRARY_PATH": "/x/lib:/y:/x/lib", "OMPI_LIBDIR_LOC": "/x/lib"}
     assert environment({"A": "b"}, own) == {"HOME": "/h", "SLURM_JOB_ID": "5", "LD_LIBRARY_PATH": "/y", "A": "b"}
     assert environment({"PMI_RANK": "3"}, own)["PMI_RANK"] == "3"
@@ -173,7 +174,6 @@ def test_a_program_is_known_by_what_it_is(tmp_path):
                                    np.array([0.1, 2], np.float32)], ids=lambda value: f"{value.dtype}-{value.shape}")
 @pytest.mark.parametrize("file", ["x.npy", "x.h5", "x.txt", "x.csv"])
 def test_a_file_gives_back_the_numbers_that_were_written(tmp_path, file, value):
-    from mpiflow.workflow.programs import format_of
     write_file(tmp_path / file, "x", np.asarray(value), format_of(file, None))
     found = read_file(tmp_path / file, format_of(file, None), "/x")
     np.testing.assert_array_equal(found.astype(value.dtype), np.atleast_1d(value) if "x.t" in file or "x.c" in file else value)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
 from mpiflow.errors import DocumentError, Problem
-from mpiflow.operations.programs import ProgramError, find_program
+from mpiflow.operations.programs import Program, ProgramError, find_program
 from mpiflow.operations.registry import ModuleError, Registry, builtin_operations, load_module
 from mpiflow.planning.checks import check
 from mpiflow.storage.sources import discover
@@ -91,6 +91,6 @@ def _find_programs(local: Local, folder: Path) -> None:
             program = find_program(operation, word, sorted(step.inputs), folder)
         except ProgramError as error:
             local.workflow.fail(("steps", name, "run", 0), str(error))
-            continue
+            program = Program(operation, len, inputs=tuple(sorted(step.inputs)))       # so that nothing else seems wrong
         local.registry[operation] = program
         local.code.append(program.code)
