@@ -179,7 +179,7 @@ KINDS = [
     own("an output over an input", "{run: [cat], in: {x: {data: a, file: f}}, out: {z: {file: ‹f}}}",
         "'f' is the file of 'x' already"),
     own("standard output over an input", "{run: [cat], in: {x: {data: a, file: f}}, out: {z: text}, stdout: ‹f}",
-        "'f' is the file of an input"),
+        "'f' is the file of 'x' already"),
     own("an unknown format", "{run: [cat], out: {y: {file: f, format: ‹tekst}}}", "did you mean 'text'?"),
     own("an unknown key of an output", "{run: [cat], out: {y: {file: f, ‹fromat: text}}}", "did you mean 'format'?"),
     own("a file kept by all of a loop", "{for: {i: [1, 2]}, run: [cat, $i], ‹out: {y: {file: f, keep: f}}}",

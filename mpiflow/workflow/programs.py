@@ -115,19 +115,16 @@ def _check_places(located: Located, path: Path, word: Any, step: Step) -> None:
 
 
 def _check_files(located: Located, path: Path, arguments: Mapping[str, Any]) -> None:
-    """Report names of files that lead out of their folder, or stand for two files."""
-    seen: dict[str, str] = {}
+    """Report names of files that lead out of their folder, or are those of an input already."""
+    inputs: dict[str, str] = {}
     for place, file in _files(path, arguments):
         wrong = misplaced(file)
-        if not wrong and place[-1] != "keep":
-            wrong = f"{file!r} is the file of {seen[file]!r} already" if file in seen else ""
-            seen.setdefault(file, place[3])
+        if not wrong and place[-1] != "keep" and file in inputs:
+            wrong = f"{file!r} is the file of {inputs[file]!r} already"
+        if place[2] == "in":
+            inputs.setdefault(file, place[3])
         if wrong:
             located.report(place, wrong)
-    stdout = arguments["stdout"]
-    if stdout and (wrong := misplaced(stdout) or (
-            f"{stdout!r} is the file of an input" if stdout in [given["file"] for given in arguments["files"].values()] else "")):
-        located.report((*path, "stdout"), wrong)
 
 
 def _files(path: Path, arguments: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -137,6 +134,8 @@ def _files(path: Path, arguments: Mapping[str, Any]) -> Iterator[tuple[Path, str
         yield (*path, "out", name, "file"), made["file"]
         if made["keep"]:
             yield (*path, "out", name, "keep"), made["keep"]
+    if arguments["stdout"]:
+        yield (*path, "stdout"), arguments["stdout"]
 
 
 def misplaced(file: str) -> str:
