@@ -115,7 +115,7 @@ class Step(Part):
         name="for", default={})
     replicas: Replicas = 1
     retries: Annotated[int, Meta(ge=0, le=1000, description="How often a task is tried again when it fails.")] = 0
-    timeout: Annotated[Number | str, Meta(description="Seconds that a task may take, or 90s, 10m, 2h.")] | None = None
+    timeout: Number | Annotated[str, Meta(description="Seconds that a task may take, or 90s, 10m, 2h.")] | None = None
     on_error: Annotated[OnError, Meta(description="What becomes of the rest when a task fails.")] = field(
         name="on-error", default="stop")
     unit: str | None = None
