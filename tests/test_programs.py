@@ -212,6 +212,11 @@ def test_a_file_that_is_something_else_is_an_error(tmp_path, format):
         read_file(tmp_path / "y", format, "/x")
 
 
+def test_of_a_large_file_the_size_is_enough(tmp_path):
+    (tmp_path / "x").write_text("12345")
+    assert read_file(tmp_path / "x", "size", "") == 5
+
+
 def test_a_file_of_python_objects_is_not_read(tmp_path):
     np.save(tmp_path / "x.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(OperationError, match="cannot read"):
@@ -495,3 +500,25 @@ def test_in_the_chain_a_failed_simulation_is_reported_with_its_words_and_the_oth
     assert "step 'simulate' failed" in ended.err and "  out of luck" in ended.err and "(the last of 2 attempts)" in ended.err
     assert len(list((folder / "r" / "chain").glob("log-*.txt"))) == 11
     assert nothing_is_left(folder)
+
+
+# Programs that others have written
+
+def test_lammps_and_hdf5_tools_do_their_part(folder):
+    """LAMMPS uses an MPI of its own, and must not take itself for a rank of this one."""
+    ended = mpiflow(2, EXAMPLES / "lammps" / "workflow.yaml", "--set", "cells=2", "--set", "steps=200", "--no-save", cwd=folder)
+    assert ended.status == 0, ended.err
+    with h5py.File(folder / "lammps" / "melt.h5") as opened, h5py.File(folder / "lammps" / "packed.h5") as packed:
+        rows = opened["averages"][()]
+        np.testing.assert_array_equal(packed["packed/packed"][()], rows)
+    assert rows.shape == (24, 4) and list(rows[:2, 0]) == [100, 200]
+    assert len(list((folder / "lammps").glob("log-*.lammps"))) == 12
+    assert nothing_is_left(folder)
+
+
+def test_hdf5_and_text_go_through_h5dump(folder):
+    step = '{run: [h5dump, -d, /x, -y, -w, 1, -o, "{out.numbers}", "{in.x}"], in: {x: {data: x, file: x.h5}}, out: {numbers: n.raw}}'
+    (folder / "w.yaml").write_text(f"{HEAD}steps:\n  s: {step}\n  t: s.numbers\nresults: {{t: t.txt}}\n")
+    ended = mpiflow(None, "w.yaml", cwd=folder)
+    assert ended.status == 0, ended.err
+    assert [word.strip(",") for word in (folder / "t.txt").read_text().split()] == ["0", "1", "2"]

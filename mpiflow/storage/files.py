@@ -43,7 +43,7 @@ def read_file(file: Path, format: str, path: str) -> np.ndarray:
 
     Args:
         file: Where.
-        format: One of ``npy``, ``hdf5``, ``text`` and ``bytes``.
+        format: One of ``npy``, ``hdf5``, ``text``, ``bytes`` and ``size``.
         path: The array inside an HDF5 file.
 
     Returns:
@@ -151,5 +151,9 @@ def _read_bytes(file: Path, path: str) -> np.ndarray:
     return np.fromfile(file, np.uint8)
 
 
+def _read_size(file: Path, path: str) -> np.ndarray:
+    return np.array(file.stat().st_size, np.int64)
+
+
 _WRITERS = {"npy": _write_npy, "hdf5": _write_hdf5, "text": _write_text, "bytes": _write_bytes}
-_READERS = {"npy": _read_npy, "hdf5": _read_hdf5, "text": _read_text, "bytes": _read_bytes}
+_READERS = {"npy": _read_npy, "hdf5": _read_hdf5, "text": _read_text, "bytes": _read_bytes, "size": _read_size}

@@ -19,6 +19,7 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Word = str | int | float
 Command = Annotated[list[Word], Meta(min_length=1, description="A program and its arguments; no shell reads them.")]
 Format = Literal["npy", "hdf5", "text", "bytes"]
+ReadFormat = Literal["npy", "hdf5", "text", "bytes", "size"]
 OnError = Literal["stop", "continue"]
 Items = Annotated[list[str | int | float | bool], Meta(min_length=1, description="The values of the variable, in order.")]
 
@@ -96,7 +97,7 @@ class Made(Part):
     """A file that a program leaves."""
 
     file: str
-    format: Annotated[Format, Meta(description="How it is read; follows from its suffix.")] | None = None
+    format: Annotated[ReadFormat, Meta(description="How it is read; follows from its suffix.")] | None = None
     path: Annotated[str, Meta(description="The array inside an HDF5 file; else that of the output's name.")] | None = None
     keep: Annotated[str, Meta(description="Where it is kept as a file, under the results.")] | None = None
 
