@@ -517,7 +517,7 @@ def test_lammps_and_hdf5_tools_do_their_part(folder):
 
 
 def test_hdf5_and_text_go_through_h5dump(folder):
-    step = '{run: [h5dump, -d, /x, -y, -w, 1, -o, "{out.numbers}", "{in.x}"], in: {x: {data: x, file: x.h5}}, out: {numbers: n.raw}}'
+    step = '{run: [h5dump, -d, /x, -y, -w, 1, -o, n.raw, "{in.x}"], in: {x: {data: x, file: x.h5}}, out: {numbers: n.raw}}'
     (folder / "w.yaml").write_text(f"{HEAD}steps:\n  s: {step}\n  t: s.numbers\nresults: {{t: t.txt}}\n")
     ended = mpiflow(None, "w.yaml", cwd=folder)
     assert ended.status == 0, ended.err
