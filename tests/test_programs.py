@@ -21,7 +21,7 @@ from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.commands import environment, run_command
 from mpiflow.operations.interrupts import Interrupted, Interrupts
 from mpiflow.operations.programs import ProgramError, find_program
-from mpiflow.operations.scratch import Scratch
+from mpiflow.operations.folders import Folders
 from mpiflow.peer.reading import read
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.tasks import Kind
@@ -53,69 +53,69 @@ def wait_until(fact) -> None:
 
 
 @pytest.fixture
-def scratch(tmp_path, monkeypatch):
+def folders(tmp_path, monkeypatch):
     """Folders below ``tmp_path``, which must be gone at the end."""
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
-    made = Scratch()
+    made = Folders()
     yield made
     made.close()
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def run(scratch, *words, timeout=None, interrupts=None, env=None):
+def run(folders, *words, timeout=None, interrupts=None, env=None):
     """Run a command in a folder; give what it has printed."""
-    with scratch.folder() as folder:
+    with folders.new() as folder:
         (folder / "work").mkdir()
         run_command(shutil.which(words[0]), words, folder / "work", folder / "work" / "said", environment(env or {}, os.environ),
-                    scratch, interrupts or Interrupts(), timeout)
+                    folders, interrupts or Interrupts(), timeout)
         return (folder / "work" / "said").read_text()
 
 
 # One command
 
-def test_no_shell_reads_the_arguments(scratch):
+def test_no_shell_reads_the_arguments(folders):
     words = ["a b", "$HOME", "*", ";exit 3", "`id`", "", "'"]
-    assert run(scratch, "printf", "%s|", *words) == "|".join(words) + "|"
+    assert run(folders, "printf", "%s|", *words) == "|".join(words) + "|"
 
 
-def test_it_runs_in_a_folder_of_its_own_with_no_input(scratch):
-    assert run(scratch, "ls", "-A") == "said\n"
-    assert run(scratch, "cat") == ""
+def test_it_runs_in_a_folder_of_its_own_with_no_input(folders):
+    assert run(folders, "ls", "-A") == "said\n"
+    assert run(folders, "cat") == ""
 
 
-def test_a_failure_says_status_and_command_and_what_was_written(scratch):
+def test_a_failure_says_status_and_command_and_what_was_written(folders):
     with pytest.raises(OperationError) as caught:
-        run(scratch, "sh", "-c", "echo fine; echo trouble >&2; exit 7", "and more")
+        run(folders, "sh", "-c", "echo fine; echo trouble >&2; exit 7", "and more")
     text = str(caught.value)
     assert text.startswith("sh ended with status 7\ncommand: sh -c ")
     assert "stderr, last lines:\n  trouble" in text and "stdout, last lines:\n  fine" in text
 
 
-def test_of_much_output_the_last_lines_are_shown(scratch):
+def test_of_much_output_the_last_lines_are_shown(folders):
     with pytest.raises(OperationError) as caught:
-        run(scratch, "sh", "-c", "seq 100000 >&2; exit 1")
+        run(folders, "sh", "-c", "seq 100000 >&2; exit 1")
     lines = str(caught.value).splitlines()
     assert "  100000" in lines and "  99971" in lines and "  99970" not in lines
 
 
-def test_a_signal_is_named(scratch):
+def test_a_signal_is_named(folders):
     with pytest.raises(OperationError, match=r"sh was killed by signal 9 \(SIGKILL\)"):
-        run(scratch, "sh", "-c", "kill -9 $$")
+        run(folders, "sh", "-c", "kill -9 $$")
 
 
-def test_what_it_leaves_running_is_killed_when_it_ends(scratch):
-    run(scratch, "sh", "-c", "sleep 31.4151 & sleep 31.4151 & exit 0")
+def test_what_it_leaves_running_is_killed_when_it_ends(folders):
+    run(folders, "sh", "-c", "sleep 31.4151 & sleep 31.4151 & exit 0")
     wait_until(lambda: not processes("31.4151"))
 
 
-def test_a_timeout_ends_the_whole_process_group_even_if_it_does_not_listen(scratch):
+def test_a_timeout_ends_the_whole_process_group_even_if_it_does_not_listen(folders):
     with pytest.raises(OperationError, match=r"took longer than 0\.5 s and was ended(.|\n)*before"):
-        run(scratch, "sh", "-c", "trap '' TERM; echo before >&2; (trap '' TERM; sleep 31.4152) & sleep 31.4152", timeout=0.5)
+        run(folders, "sh", "-c", "trap '' TERM; echo before >&2; (trap '' TERM; sleep 31.4152) & sleep 31.4152", timeout=0.5)
     wait_until(lambda: not processes("31.4152"))
 
 
-def test_an_interruption_ends_the_whole_process_group(scratch):
+def test_an_interruption_ends_the_whole_process_group(folders):
     interrupts = Interrupts()
     old = signal.signal(signal.SIGALRM, lambda number, frame: interrupts.strike())
     killer = threading.Thread(target=lambda: (wait_until(lambda: len(processes("31.4153")) >= 3),
@@ -123,28 +123,28 @@ def test_an_interruption_ends_the_whole_process_group(scratch):
     killer.start()
     try:
         with pytest.raises(Interrupted):
-            run(scratch, "sh", "-c", "sleep 31.4153 & sleep 31.4153", interrupts=interrupts)
+            run(folders, "sh", "-c", "sleep 31.4153 & sleep 31.4153", interrupts=interrupts)
     finally:
         signal.signal(signal.SIGALRM, old)
         killer.join()
     wait_until(lambda: not processes("31.4153"))
 
 
-def test_an_interruption_that_comes_too_early_is_put_off_and_not_lost(scratch):
+def test_an_interruption_that_comes_too_early_is_put_off_and_not_lost(folders):
     interrupts = Interrupts()
     interrupts.strike()
     interrupts.wanted = True
     with pytest.raises(Interrupted):
-        run(scratch, "sleep", "31.4154", interrupts=interrupts)
+        run(folders, "sleep", "31.4154", interrupts=interrupts)
     wait_until(lambda: not processes("31.4154"))
 
 
-def test_a_program_that_cannot_be_started_is_an_error(scratch, tmp_path):
-    with pytest.raises(MachineError, match="cannot start"), scratch.folder() as folder:
-        run_command("/bin/true", ["true"], folder / "nowhere", None, {}, scratch, Interrupts(), None)
+def test_a_program_that_cannot_be_started_is_an_error(folders, tmp_path):
+    with pytest.raises(MachineError, match="cannot start"), folders.new() as folder:
+        run_command("/bin/true", ["true"], folder / "nowhere", None, {}, folders, Interrupts(), None)
 
 
-def test_the_launcher_around_it_is_not_seen(scratch):
+def test_the_launcher_around_it_is_not_seen(folders):
     names = """PMI_RANK PMI_FD PMIX_RANK OMPI_COMM_WORLD_SIZE HYDI_CONTROL_FD HYDRA_X MPI_LOCALNRANKS PRTE_LAUNCHED OPAL_PREFIX
         SLURM_STEP_ID SLURM_STEPID SLURM_PROCID SLURM_LOCALID SLURM_SRUN_COMM_HOST SLURM_TASK_PID"""
     launcher = dict.fromkeys(names.split(), "1")

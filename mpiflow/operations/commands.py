@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.interrupts import Interrupts
-from mpiflow.operations.scratch import Scratch, end_group
+from mpiflow.operations.folders import Folders, end_group
 
 PATIENCE = 0.5          # seconds that a program has to end by itself
 _SHOWN = 30             # lines of what a program has written that a report shows,
@@ -44,7 +44,7 @@ def environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, s
 
 
 def run_command(program: str, arguments: Sequence[str], folder: Path, stdout: Path | None, env: Mapping[str, str],
-                scratch: Scratch, interrupts: Interrupts, timeout: float | None) -> None:
+                folders: Folders, interrupts: Interrupts, timeout: float | None) -> None:
     """Run a program to its end; whatever of its process group is left then is killed. Local, for the main thread.
 
     Args:
@@ -53,7 +53,7 @@ def run_command(program: str, arguments: Sequence[str], folder: Path, stdout: Pa
         folder: Where it runs; what it writes besides is left beside this folder.
         stdout: The file that takes its standard output; None if nobody wants it.
         env: Its environment.
-        scratch: Whose guard cares for it if this process is killed.
+        folders: Whose guard cares for it if this process is killed.
         interrupts: May only strike while it runs.
         timeout: How long it may take [s].
 
@@ -64,7 +64,7 @@ def run_command(program: str, arguments: Sequence[str], folder: Path, stdout: Pa
     """
     written = {"stderr": folder.parent / "stderr", "stdout": stdout or folder.parent / "stdout"}
     with interrupts.only(False):
-        process = _started([*_ANNOUNCED, program, *arguments[1:]], folder, written, env, scratch)
+        process = _started([*_ANNOUNCED, program, *arguments[1:]], folder, written, env, folders)
         patience = PATIENCE
         try:
             with _watched(process) as ended, interrupts.only(True):
@@ -81,10 +81,10 @@ def run_command(program: str, arguments: Sequence[str], folder: Path, stdout: Pa
 
 
 def _started(command: Sequence[str], folder: Path, written: Mapping[str, Path], env: Mapping[str, str],
-             scratch: Scratch) -> subprocess.Popen:
+             folders: Folders) -> subprocess.Popen:
     try:
         with open(written["stdout"], "wb") as stdout, open(written["stderr"], "wb") as stderr:
-            return subprocess.Popen(command, cwd=folder, env=env, stdin=scratch.tell, stdout=stdout, stderr=stderr,
+            return subprocess.Popen(command, cwd=folder, env=env, stdin=folders.tell, stdout=stdout, stderr=stderr,
                                     start_new_session=True)
     except (OSError, ValueError) as error:
         raise MachineError(f"cannot start {command[len(_ANNOUNCED)]}: {error}") from None

@@ -15,7 +15,7 @@ from mpiflow.operations.interrupts import Interrupts
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.programs import Program
 from mpiflow.operations.registry import Registry
-from mpiflow.operations.scratch import Scratch
+from mpiflow.operations.folders import Folders
 from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
 from mpiflow.peer.programs import run_program
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph
@@ -51,7 +51,7 @@ class Executor:
 
     def __init__(self, workflow: Workflow, registry: Registry, graph: TaskGraph, results: Path,
                  held: Mapping[int, Value] = _NOTHING, places: Mapping[int, Place] = _NOTHING,
-                 scratch: Scratch | None = None) -> None:
+                 folders: Folders | None = None) -> None:
         """Prepare.
 
         Args:
@@ -61,7 +61,7 @@ class Executor:
             results: Where relative paths of results start.
             held: Blocks that this rank has in memory from before.
             places: Blocks that it can load from a store.
-            scratch: Where programs run.
+            folders: Where programs run.
         """
         self._workflow = workflow
         self._registry = registry
@@ -70,7 +70,7 @@ class Executor:
         self._datasets = graph.datasets
         self._results = results
         self._held, self._places = held, places
-        self._scratch = scratch or Scratch()
+        self._folders = folders or Folders()
         self.interrupts = Interrupts()
         self.policies: dict[int, Policy] = policies(workflow, graph)
 
@@ -150,7 +150,7 @@ class Executor:
         inputs = {item.argument.removeprefix("in."): item for item in task.inputs}
         links = {name: file for name, item in inputs.items() if (file := self._untouched(item))}
         given = {name: _joined(item, values) for name, item in inputs.items() if name not in links}
-        return as_value(run_program(program, plain, given, links, self._results, self._scratch, self.interrupts,
+        return as_value(run_program(program, plain, given, links, self._results, self._folders, self.interrupts,
                                     policy and policy.timeout))
 
     def _untouched(self, item: Input) -> str | None:

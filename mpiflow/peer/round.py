@@ -21,7 +21,7 @@ from msgspec import Struct, msgpack, structs
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Holding, Seen, decode_holding, encode
 from mpiflow.errors import LaunchError, MachineError, PlanningError, ranges
-from mpiflow.operations.scratch import Scratch
+from mpiflow.operations.folders import Folders
 from mpiflow.operations.values import Value, nbytes
 from mpiflow.peer.copies import Copies, spare_memory
 from mpiflow.peer.epochs import Epochs, exchange
@@ -60,7 +60,7 @@ class Setting:
         keeper: Saves blocks; None if none are to be saved.
         stops: Signals that ask for a stop.
         watch: Says what this rank waits for.
-        scratch: Where programs run.
+        folders: Where programs run.
         warnings: What the user should know of what happened so far.
         again: Whether this is not the first round, so that blocks of the rounds before count.
     """
@@ -76,7 +76,7 @@ class Setting:
     keeper: Keeper | None
     stops: Stops
     watch: Watch
-    scratch: Scratch
+    folders: Folders
     warnings: tuple[str, ...] = ()
     again: bool = False
 
@@ -185,7 +185,7 @@ class Round:
         graph, request, local = setting.graph, setting.request, setting.local
         results = request.results.absolute()
         if not (request.resume or setting.again):
-            return graph, None, Executor(local.workflow, local.registry, graph, results, scratch=setting.scratch)
+            return graph, None, Executor(local.workflow, local.registry, graph, results, folders=setting.folders)
         holding, places = Holding(setting.comm.rank), {}
         if request.resume or setting.keeper:
             if setting.keeper:
@@ -197,7 +197,7 @@ class Round:
         lost = {graph.tasks[number].id for holding in holdings for number in holding.damaged}
         graph, spared = reuse(graph, holdings, request.forced, lost)
         spared = replace(spared, damages=(*spared.damages, *left.damaged.values()))
-        return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places, setting.scratch)
+        return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places, setting.folders)
 
     def run(self) -> None:
         """Take part until every rank knows that the round is over.

@@ -25,10 +25,12 @@ rm -rf -- "$1"
 """
 
 
-class Scratch:
+class Folders:
     """This rank's folders; nothing is made before the first one is asked for. For the main thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Path | None = None) -> None:
+        """Do nothing yet; folders will be made below ``place``, a folder on a disk of this node."""
+        self._place = place or Path(tempfile.gettempdir())
         self._root: Path | None = None
         self._guard: subprocess.Popen | None = None
         self._tell = -1
@@ -40,7 +42,7 @@ class Scratch:
         return self._tell
 
     @contextlib.contextmanager
-    def folder(self) -> Iterator[Path]:
+    def new(self) -> Iterator[Path]:
         """Make an empty folder; it is gone afterwards, and nobody has anything running in it.
 
         Raises:
@@ -60,14 +62,14 @@ class Scratch:
 
     def _begin(self) -> None:
         """Start the guard, then make the folder, so that a rank killed between the two leaves nothing."""
-        root = Path(tempfile.gettempdir(), f"mpiflow-{os.getpid()}-{os.urandom(4).hex()}")
+        root = Path(self._place, f"mpiflow-{os.getpid()}-{os.urandom(4).hex()}")
         reading, self._tell = os.pipe()
         try:
             self._guard = subprocess.Popen(["/bin/sh", "-c", _GUARD, "mpiflow-guard", root], stdin=reading, cwd="/",
                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         finally:
             os.close(reading)
-        root.mkdir(mode=0o700)
+        root.mkdir(mode=0o700, parents=True)
         self._root = root
 
     def close(self) -> None:
