@@ -61,6 +61,8 @@ class Operation:
     code: str = ""
     parameters: dict[str, inspect.Parameter] = field(init=False, repr=False, compare=False)
 
+    guess = 0.0             # run time [s] besides what follows from sizes, as long as nobody knows better
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", dict(inspect.signature(self.function).parameters))
         for mistake in (*self._mistakes_in_declarations(), *self._mistakes_in_arguments()):

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
 from mpiflow.errors import DocumentError, Problem
+from mpiflow.operations.programs import Program, ProgramError, find_program
 from mpiflow.operations.registry import ModuleError, Registry, builtin_operations, load_module
 from mpiflow.planning.checks import check
 from mpiflow.storage.sources import discover
+from mpiflow.workflow.programs import is_program, program_name
 from mpiflow.workflow.reading import Workflow, draft_workflow
 from mpiflow.workflow.text import decode
 
@@ -72,7 +74,23 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") ->
             local.code.append(load_module(folder / module, local.registry))
         except ModuleError as error:
             local.workflow.fail(("operations", index), str(error))
+    _find_programs(local, folder)
     local.sources, complaints = discover(local.workflow, folder, rank)
     problems = DocumentError(local.workflow.located.problems).problems
     local.complaints += [*(Complaint(p.file, p.line, p.column, p.message) for p in problems), *complaints]
     return local
+
+
+def _find_programs(local: Local, folder: Path) -> None:
+    """Look for the programs of steps that are right."""
+    for name, step in local.workflow.document.steps.items():
+        if not is_program(step) or name not in local.workflow.expressions:
+            continue
+        operation, word = program_name(step), str(step.run[0])
+        try:
+            program = find_program(operation, word, sorted(step.inputs), folder)
+        except ProgramError as error:
+            local.workflow.fail(("steps", name, "run", 0), str(error))
+            program = Program(operation, len, inputs=tuple(sorted(step.inputs)))       # so that nothing else seems wrong
+        local.registry[operation] = program
+        local.code.append(program.code)

@@ -21,6 +21,7 @@ from msgspec import Struct, msgpack, structs
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Holding, Seen, decode_holding, encode
 from mpiflow.errors import LaunchError, MachineError, PlanningError, ranges
+from mpiflow.operations.folders import Folders
 from mpiflow.operations.values import Value, nbytes
 from mpiflow.peer.copies import Copies, spare_memory
 from mpiflow.peer.epochs import Epochs, exchange
@@ -59,6 +60,7 @@ class Setting:
         keeper: Saves blocks; None if none are to be saved.
         stops: Signals that ask for a stop.
         watch: Says what this rank waits for.
+        folders: Where programs run.
         warnings: What the user should know of what happened so far.
         again: Whether this is not the first round, so that blocks of the rounds before count.
     """
@@ -74,6 +76,7 @@ class Setting:
     keeper: Keeper | None
     stops: Stops
     watch: Watch
+    folders: Folders
     warnings: tuple[str, ...] = ()
     again: bool = False
 
@@ -142,8 +145,9 @@ class Round:
         named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks
                           if graph.tasks[task].kind is not Kind.KEPT)
         self._spare = frozenset(number for number, task in enumerate(graph.tasks) if task.kind in (Kind.RESTORE, Kind.GONE))
+        tolerated = frozenset(number for number, policy in executor.policies.items() if not policy.stops)
         self._state = PeerState(comm.rank, plan, self._catalog, setting.machine, keep_going=request.keep_going,
-                                replan=request.replan, restored=self._spare)
+                                replan=request.replan, restored=self._spare | tolerated)
         self._spill, self._copies = self._limited(executor), self._copying(plan)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
@@ -180,7 +184,7 @@ class Round:
         graph, request, local = setting.graph, setting.request, setting.local
         results = request.results.absolute()
         if not (request.resume or setting.again):
-            return graph, None, Executor(local.workflow, local.registry, graph, results)
+            return graph, None, Executor(local.workflow, local.registry, graph, results, folders=setting.folders)
         holding, places = Holding(setting.comm.rank), {}
         if request.resume or setting.keeper:
             if setting.keeper:
@@ -192,7 +196,7 @@ class Round:
         lost = {graph.tasks[number].id for holding in holdings for number in holding.damaged}
         graph, spared = reuse(graph, holdings, request.forced, lost)
         spared = replace(spared, damages=(*spared.damages, *left.damaged.values()))
-        return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places)
+        return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places, setting.folders)
 
     def run(self) -> None:
         """Take part until every rank knows that the round is over.

@@ -1,4 +1,4 @@
-"""A workflow that only some ranks can see: one of these sends it to the others, with the operation modules that it names.
+"""A workflow that only some ranks can see: one of these sends it to the others, with modules and programs that it names.
 
 The others keep it in a directory of their own for as long as the run lasts. What is sent is the text of files, no more; it
 is read and checked there as if it had been there already. Files of datasets stay where they are.
@@ -14,6 +14,7 @@ from msgspec import Struct, msgpack
 
 from mpiflow.catalog.entries import Hello
 from mpiflow.operations.registry import texts
+from mpiflow.workflow.programs import is_program
 from mpiflow.workflow.reading import Workflow
 
 
@@ -36,7 +37,7 @@ def sender(hellos: Sequence[Hello]) -> int | None:
 def pack(file: Path, workflow: Workflow | None) -> bytes:
     """Put up a workflow for others. Local.
 
-    Modules that are named by an absolute path, or lie above the document, are not sent: all ranks must see these.
+    Modules and programs that are named by an absolute path, or lie above the document, are not sent: all ranks must see these.
 
     Raises:
         OSError: It cannot be read any more.
@@ -46,6 +47,11 @@ def pack(file: Path, workflow: Workflow | None) -> bytes:
         path = PurePosixPath(module)
         if not path.is_absolute() and ".." not in path.parts and (folder / path).is_file():
             files |= {str(path.with_name(f"{name}.py") if name else path): text for name, text in texts(folder / path).items()}
+    for step in workflow.document.steps.values() if workflow else ():
+        word = str(step.run[0]) if is_program(step) else ""
+        path = PurePosixPath(word)
+        if "/" in word and not path.is_absolute() and ".." not in path.parts and (folder / path).is_file():
+            files[str(path)] = (folder / path).read_bytes()
     return msgpack.encode(Parcel(file.read_bytes(), tuple(sorted(files.items()))))
 
 
@@ -65,4 +71,5 @@ def unpack(data: bytes, name: str) -> tuple[Path, tempfile.TemporaryDirectory]:
         place = Path(folder.name, path)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(text)
+        place.chmod(0o700)                      # it may be a program
     return Path(folder.name, name), folder

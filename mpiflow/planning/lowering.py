@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from pathlib import PurePath
 from typing import Any
 
 import networkx as nx
@@ -30,6 +31,7 @@ from mpiflow.planning.sources import SourceBlock
 from mpiflow.planning.tasks import Block, Input, Kind, Task, TaskGraph, recipe_id
 from mpiflow.workflow.expressions import Call, Column, Constant, Expression, Ref, Sum, Variable, children, walk
 from mpiflow.workflow.loops import Loop, bound
+from mpiflow.workflow.programs import kept_files
 from mpiflow.workflow.reading import Workflow
 
 
@@ -82,6 +84,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
         elif workflow.graph.out_degree(name) or name in workflow.document.results:      # what nobody reads is not loaded
             lowering.load(name, blocks[name])
     lowering.write_results(writers)
+    lowering.check_kept()
     workflow.finish()
     return lowering.graph
 
@@ -164,6 +167,19 @@ class _Lowering:
             entries = [(name, self.graph.datasets[name]) for name in names]
             self._add(Kind.WRITE, "", inputs, (("file", file),), self.estimates.read(inputs, nbytes=0),
                       recipe=(file, [(name, entry.id, entry.unit, entry.tags) for name, entry in entries]), ranks=writers)
+
+    def check_kept(self) -> None:
+        """Note files that two programs keep, or that are results as well."""
+        owners = {PurePath(file): f"the result {name!r}" for name, file in self.workflow.document.results.items()}
+        told: set[str] = set()
+        for task in self.graph.tasks:
+            for file in kept_files(task.parameters):
+                owner = owners.setdefault(PurePath(file), task.id)
+                if owner != task.id and task.step not in told:
+                    which = owner if owner.startswith("the ") else "another task"
+                    self.workflow.fail(("steps", task.step, "out"), f"'keep': {file!r} is the file of {which} already; in a loop "
+                                       "put its variable into the name", key=True)
+                    told.add(task.step)
 
     # Loops
 

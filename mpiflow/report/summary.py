@@ -186,9 +186,14 @@ def failure(outcome: Outcome) -> str:
                                              *(f"{name}={value!r}" for name, value in task.parameters)]))
     lines.append(first.error)
     for entry in others:
-        reason = entry.error.rstrip().rpartition("\n")[2]
-        lines.append(f"also failed: step {graph.tasks[entry.task].step!r} on rank {entry.rank}: {reason}")
+        lines.append(f"also failed: step {graph.tasks[entry.task].step!r} on rank {entry.rank}: {_reason(entry.error)}")
     return "\n".join(lines)
+
+
+def _reason(error: str) -> str:
+    """The line that says why: of a traceback the last one, else the first one."""
+    lines = [line for line in error.splitlines() if not line.startswith("(the last of")] or [""]
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
 def _input(argument: str, tasks: tuple[int, ...], outcome: Outcome) -> str:

@@ -28,7 +28,9 @@ from mpiflow.workflow.expressions import (
 )
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.loops import Loop, template
-from mpiflow.workflow.model import Document, Step
+from mpiflow.workflow.model import Document, Given, Step
+from mpiflow.workflow.policies import Policy, check_policy
+from mpiflow.workflow.programs import check_program, is_program, plain_arguments, program_name
 from mpiflow.workflow.rules import HDF5_SUFFIXES, check_datasets, check_loop, check_results
 from mpiflow.workflow.text import locate
 
@@ -48,6 +50,7 @@ class Workflow:
         located: Where each value stands, and the problems noted so far.
         digest: Hash of the text and the parameters; equal on ranks that see the same workflow.
         loops: The loops of the steps that have one.
+        policies: What becomes of failures, for steps that say so.
     """
 
     document: Document
@@ -57,6 +60,7 @@ class Workflow:
     located: Located
     digest: str
     loops: Mapping[str, Loop] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
 
     def fail(self, path: Path, message: str, offset: int | None = None, key: bool = False) -> None:
         """Note a problem at ``path`` of the document, to be raised by ``finish``; see ``Located.report``."""
@@ -115,15 +119,20 @@ def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = N
         raise DocumentError(located.problems)
     document = msgspec.structs.replace(document, results={name: _normal(file) for name, file in document.results.items()})
     parts: dict[str, Parts] = {}
-    expressions, loops = {}, {}
+    expressions, loops, policies = {}, {}, {}
     for name, step in document.steps.items():
+        policy = None if isinstance(step, str) else check_policy(located, name, step)
+        if policy is not None:
+            policies[name] = policy
         loop = None if isinstance(step, str) else check_loop(located, name, step)
         if loop is not None:
             loops[name] = loop
         elif _has_loop(located, name):                      # a wrong one: what $i is in the rest, nobody knows
             parts[name] = ()
             continue
-        parts[name], expression = _expression(located, name, step, loop.variable if loop else "")
+        variable = loop.variable if loop else ""
+        make = _program if is_program(step) else _expression
+        parts[name], expression = make(located, name, step, variable, document)
         if expression is not None:
             expressions[name] = expression
     names = _names(located)
@@ -131,7 +140,7 @@ def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = N
     check_results(located, document, names)
     graph = _name_graph(located, document, parts, names)
     digest = hashlib.blake2b(repr((text, sorted((overrides or {}).items()))).encode("utf-8", "surrogateescape"), digest_size=16)
-    return Workflow(document, expressions, parts, graph, located, digest.hexdigest(), loops)
+    return Workflow(document, expressions, parts, graph, located, digest.hexdigest(), loops, policies)
 
 
 def _normal(file: str) -> str:
@@ -147,9 +156,11 @@ def _has_loop(located: Located, name: str) -> bool:
     return isinstance(written, dict) and "for" in written
 
 
-def _expression(located: Located, name: str, step: str | Step, variable: str) -> tuple[Parts, Expression | None]:
+def _expression(located: Located, name: str, step: str | Step, variable: str,
+                document: Document) -> tuple[Parts, Expression | None]:
     """Parse a step's texts; ``run: name`` with ``in`` and ``with`` becomes a call."""
     path: Path = ("steps", name)
+    _refuse_program_keys(located, name, step)
     if isinstance(step, str) or not step.run.strip().isidentifier():
         for key, given in (() if isinstance(step, str) else (("in", step.inputs), ("with", step.parameters))):
             if given:
@@ -162,7 +173,7 @@ def _expression(located: Located, name: str, step: str | Step, variable: str) ->
         return ((path, expression),) if expression else (), expression
     parts, whole = [], True
     for argument, text in step.inputs.items():
-        expression = _parsed(located, (*path, "in", argument), str(text), variable)
+        expression = None if isinstance(text, Given) else _parsed(located, (*path, "in", argument), str(text), variable)
         if argument in step.parameters:
             located.report((*path, "with", argument), f"argument {argument!r} stands under 'in' as well", key=True)
         elif expression:
@@ -173,6 +184,39 @@ def _expression(located: Located, name: str, step: str | Step, variable: str) ->
     keywords = [(place[-1], expression) for place, expression in parts]
     keywords += [(argument, _plain(value, variable)) for argument, value in step.parameters.items()]
     return tuple(parts), Call(step.run.strip(), (), tuple(keywords)) if whole else None
+
+
+def _refuse_program_keys(located: Located, name: str, step: str | Step) -> None:
+    """Report keys that only a step with a program has."""
+    if isinstance(step, str):
+        return
+    for key in ("out", "stdout", "env"):
+        if key in located.value["steps"][name]:
+            located.report(("steps", name, key), f"{key!r} belongs to a program, run: [program, argument, ...]", key=True)
+    for argument, given in step.inputs.items():
+        if isinstance(given, Given):
+            located.report(("steps", name, "in", argument),
+                           "a mapping under 'in' describes a file for a program, run: [program, argument, ...]")
+
+
+def _program(located: Located, name: str, step: Step, variable: str, document: Document) -> tuple[Parts, Expression | None]:
+    """Parse what a program gets as files; the step becomes a call of the operation that stands for the program."""
+    path: Path = ("steps", name)
+    num, parts, parsed = len(located.problems), [], {}
+    for argument, given in step.inputs.items():
+        place = (*path, "in", argument, "data") if isinstance(given, Given) else (*path, "in", argument)
+        expression = _parsed(located, place, str(given.data if isinstance(given, Given) else given), variable)
+        if isinstance(expression, (Constant, Variable)):
+            located.report(place, f"{shown(expression.value)} is no dataset; write plain values into 'run'")
+        elif expression:
+            parts.append((place, expression))
+            parsed[argument] = expression
+    plain = plain_arguments(step, parsed, document.datasets)
+    check_program(located, name, step, plain)
+    right = len(located.problems) == num and not _broken_inside(located, path)
+    keywords = [(f"in.{argument}", expression) for argument, expression in parsed.items()]
+    keywords += [(argument, _plain(value, variable)) for argument, value in plain.items()]
+    return tuple(parts), Call(program_name(step), (), tuple(keywords)) if right else None
 
 
 def _plain(value: Any, variable: str) -> Constant | Variable:

@@ -324,7 +324,7 @@ def _steps(document: Located, steps: dict[str, Any], params: Mapping[str, Any] |
 
 
 def _loop_part(document: Located, value: Any, path: Path, params: Mapping[str, Any] | None, loop: Any) -> Any:
-    if path[-1] not in ("run", "in", "with"):
+    if path[-1] not in ("run", "in", "with", "out", "stdout", "env"):
         return _substitute(document, value, path, params)
     if not isinstance(loop, dict) or not loop:              # who knows what it should have been; reported elsewhere
         return _substitute(document, value, path, None)
