@@ -19,9 +19,9 @@ from launching import EXAMPLES, mpiflow, started
 
 from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.commands import environment, run_command
+from mpiflow.operations.folders import Folders
 from mpiflow.operations.interrupts import Interrupted, Interrupts
 from mpiflow.operations.programs import ProgramError, find_program
-from mpiflow.operations.folders import Folders
 from mpiflow.peer.reading import read
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.tasks import Kind

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mpiflow.errors import MachineError, OperationError
-from mpiflow.operations.interrupts import Interrupts
 from mpiflow.operations.folders import Folders, end_group
+from mpiflow.operations.interrupts import Interrupts
 
 PATIENCE = 0.5          # seconds that a program has to end by itself
 _SHOWN = 30             # lines of what a program has written that a report shows,

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from mpiflow.errors import MachineError, MpiflowError, OperationError
+from mpiflow.operations.folders import Folders
 from mpiflow.operations.interrupts import Interrupts
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.programs import Program
 from mpiflow.operations.registry import Registry
-from mpiflow.operations.folders import Folders
 from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
 from mpiflow.peer.programs import run_program
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph

@@ -11,9 +11,9 @@ import numpy as np
 
 from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.commands import environment, run_command
+from mpiflow.operations.folders import Folders
 from mpiflow.operations.interrupts import Interrupts
 from mpiflow.operations.programs import Program
-from mpiflow.operations.folders import Folders
 from mpiflow.operations.values import Value
 from mpiflow.storage.files import keep_file, read_file, write_file
 from mpiflow.workflow.programs import PLACE, misplaced
