@@ -9,9 +9,7 @@ the memory that is to spare.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta
@@ -126,26 +124,3 @@ class Copies:
         if block in self.popular:
             self._taken -= nbytes(self.popular.pop(block))
             del self._next[block]
-
-
-def spare_memory(num_ranks: int, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Give the memory [bytes] that is to spare on each of ``num_ranks`` ranks of this node; 0 where the system does not say."""
-    try:
-        lines = (proc / "meminfo").read_text().splitlines()
-        available = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
-        groups = [line.split(":", 2) for line in (proc / "self" / "cgroup").read_text().splitlines()]
-    except (OSError, ValueError, IndexError):
-        return 0
-    for _, names, path in groups:
-        if not names:
-            available += _left(cgroups / path.strip("/"), "memory.max", "memory.current")
-        elif "memory" in names.split(","):
-            available += _left(cgroups / "memory" / path.strip("/"), "memory.limit_in_bytes", "memory.usage_in_bytes")
-    return int(SHARE * max(min(available, default=0), 0)) // num_ranks
-
-
-def _left(folder: Path, limit: str, usage: str) -> Iterator[int]:
-    """What a control group and those around it may still take [bytes], where that is limited."""
-    for place in (folder, *folder.parents):
-        with contextlib.suppress(OSError, ValueError):          # "max", or none of ours
-            yield int((place / limit).read_text()) - int((place / usage).read_text())

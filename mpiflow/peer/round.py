@@ -23,12 +23,13 @@ from mpiflow.catalog.entries import Holding, Seen, decode_holding, encode
 from mpiflow.errors import LaunchError, MachineError, PlanningError, ranges
 from mpiflow.operations.folders import Folders
 from mpiflow.operations.values import Value, nbytes
-from mpiflow.peer.copies import Copies, spare_memory
+from mpiflow.peer.copies import SHARE, Copies
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.execute import Executor
 from mpiflow.peer.keeping import PATIENCE, Keeper, find
 from mpiflow.peer.leaving import abort, leave
 from mpiflow.peer.loop import Loop
+from mpiflow.peer.memory import available_memory
 from mpiflow.peer.outcome import Outcome, Request
 from mpiflow.peer.reading import Local
 from mpiflow.peer.state import PeerState
@@ -42,6 +43,8 @@ from mpiflow.planning.plan import Plan, make_plan
 from mpiflow.planning.reuse import Reuse, reuse
 from mpiflow.planning.tasks import Kind, TaskGraph
 from mpiflow.storage.spill import Spill
+
+MOST = 0.7              # of the memory that is available on a node: what blocks may take if the user does not say
 
 
 @dataclass(frozen=True)
@@ -164,19 +167,26 @@ class Round:
         setting, rank = self._setting, self._setting.comm.rank
         limit = setting.request.memory
         if limit is None:
-            return None
+            limit = int(MOST * self._available())
+            if not limit or sum(self._plan.estimates.nbytes) <= limit:
+                return None
         sources = frozenset(number for number, task in enumerate(self._plan.graph.tasks)
                             if task.kind is Kind.LOAD and (task.ranks is None or rank in task.ranks))
         return Spill(limit, setting.request.scratch, self._state.next_use, lambda block: executor.run(block, {}), sources)
 
     def _copying(self, plan: Plan) -> Copies | None:
         """Give what keeps copies for the case that ranks die; None if there are none to be kept."""
-        comm, hosts = self._setting.comm, self._setting.hosts
+        comm = self._setting.comm
         mortal = survivable(comm) and comm.size > 1
         if not (mortal or plan.holders):
             return None
-        spare = spare_memory(hosts.count(hosts[comm.rank])) if mortal and self._setting.request.memory is None else 0
+        spare = int(SHARE * self._available()) if mortal and self._setting.request.memory is None else 0
         return Copies(comm.rank, plan.graph, self._catalog, spare)
+
+    def _available(self) -> int:
+        """Memory that is available for this rank [bytes]."""
+        hosts = self._setting.hosts
+        return available_memory(hosts.count(hosts[self._setting.comm.rank]))
 
     def _prepared(self) -> tuple[TaskGraph, Reuse | None, Executor]:
         """Give the tasks that are left, what was spared, and who runs them."""

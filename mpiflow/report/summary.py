@@ -156,7 +156,8 @@ def _moved(catalog: Catalog) -> list[str]:
 def _spilled(outcome: Outcome) -> list[str]:
     if not (outcome.spilled or outcome.again):
         return []
-    return [f"beyond {human_bytes(outcome.request.memory)} of memory for each rank: {outcome.spilled} bytes "
+    limit = f"{human_bytes(outcome.request.memory)} of memory for each rank" if outcome.request.memory else "the memory of a node"
+    return [f"beyond {limit}: {outcome.spilled} bytes "
             f"({human_bytes(outcome.spilled)}) went to scratch files, {outcome.again} bytes ({human_bytes(outcome.again)}) "
             f"were read again; no process had more than {human_bytes(max(outcome.peaks))}"]
 
