@@ -103,7 +103,8 @@ def test_what_is_unknown_goes_with_everything():
 # Through expressions
 
 @pytest.mark.parametrize(("step", "unit"), [
-    ("metres / seconds", "m s^-1"), ("near * far", "angstrom nm"), ("near ** 2", "nm^2"), ("sqrt(square(near))", "nm"), ("2 * near + 1", "nm"),
+    ("metres / seconds", "m s^-1"), ("near * far", "angstrom nm"), ("near ** 2", "nm^2"), ("sqrt(square(near))", "nm"),
+    ("2 * near + 1", "nm"),
     ("1 / seconds", "s^-1"), ("metres + unknown", "m"), ("unknown * metres", ""), ("near / near", ""), ("-near % near", "nm"),
     ("near > 3", ""), ("clip(near, 0, 1)", "nm"), ("where(near > 1, 1, 2)", ""), ("mean(near, axis=0)", "nm"),
     ("variance(near)", "nm^2"), ("moments(near).std", "nm"), ("moments(near).variance", "nm^2"), ("moments(near)", ""),
