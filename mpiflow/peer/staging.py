@@ -1,7 +1,8 @@
 """A workflow that only some ranks can see: one of these sends it to the others, with modules and programs that it names.
 
 The others keep it in a directory of their own for as long as the run lasts. What is sent is the text of files, no more; it
-is read and checked there as if it had been there already. Files of datasets stay where they are.
+is read and checked there as if it had been there already. Files of datasets stay where they are, but for those in a pack, which
+is sent as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from msgspec import Struct, msgpack
 
 from mpiflow.catalog.entries import Hello
 from mpiflow.operations.registry import texts
+from mpiflow.storage.pack import is_pack
+from mpiflow.workflow.model import Document
 from mpiflow.workflow.programs import is_program
 from mpiflow.workflow.reading import Workflow
 
@@ -42,17 +45,28 @@ def pack(file: Path, workflow: Workflow | None) -> bytes:
     Raises:
         OSError: It cannot be read any more.
     """
-    folder, files = file.absolute().parent, {}
-    for module in workflow.document.operations if workflow else ():
+    data = file.read_bytes()
+    files = beside(workflow.document, file.absolute().parent) if workflow and not is_pack(file, data) else {}
+    return msgpack.encode(Parcel(data, tuple(sorted(files.items()))))
+
+
+def beside(document: Document, folder: Path) -> dict[str, bytes]:
+    """Give the modules and programs that a document names, and modules that these import, by their paths from ``folder``. Local.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    files = {}
+    for module in document.operations:
         path = PurePosixPath(module)
         if not path.is_absolute() and ".." not in path.parts and (folder / path).is_file():
             files |= {str(path.with_name(f"{name}.py") if name else path): text for name, text in texts(folder / path).items()}
-    for step in workflow.document.steps.values() if workflow else ():
+    for step in document.steps.values():
         word = str(step.run[0]) if is_program(step) else ""
         path = PurePosixPath(word)
         if "/" in word and not path.is_absolute() and ".." not in path.parts and (folder / path).is_file():
             files[str(path)] = (folder / path).read_bytes()
-    return msgpack.encode(Parcel(file.read_bytes(), tuple(sorted(files.items()))))
+    return files
 
 
 def unpack(data: bytes, name: str) -> tuple[Path, tempfile.TemporaryDirectory]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import networkx as nx
@@ -38,6 +38,18 @@ __all__ = ["HDF5_SUFFIXES", "Workflow", "draft_workflow", "read_workflow"]
 Parts = tuple[tuple[Path, Expression], ...]
 
 
+class Packed(NamedTuple):
+    """A file that came with the document, in a pack.
+
+    Attributes:
+        place: Where it lies on this rank.
+        stamp: What stands for size, time and inode of a file: the same on all ranks, and other for other contents.
+    """
+
+    place: str
+    stamp: tuple[int, int, int]
+
+
 @dataclass(frozen=True)
 class Workflow:
     """A document, as far as it is right.
@@ -51,6 +63,7 @@ class Workflow:
         digest: Hash of the text and the parameters; equal on ranks that see the same workflow.
         loops: The loops of the steps that have one.
         policies: What becomes of failures, for steps that say so.
+        inputs: Files that came with the document, by their paths in it: where they lie, and what stands for their state.
     """
 
     document: Document
@@ -61,6 +74,7 @@ class Workflow:
     digest: str
     loops: Mapping[str, Loop] = field(default_factory=dict)
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    inputs: Mapping[str, Packed] = field(default_factory=dict)
 
     def fail(self, path: Path, message: str, offset: int | None = None, key: bool = False) -> None:
         """Note a problem at ``path`` of the document, to be raised by ``finish``; see ``Located.report``."""
