@@ -163,7 +163,7 @@ class _Samples:
                     self._named[name] = self._load(name)
                 else:
                     self._named[name] = self.of(name, self._workflow.expressions[name])
-            except (Untried, RecursionError) as error:
+            except (Untried, RecursionError) as error:      # a recursion for each step of a long chain
                 self._named[name] = Untried(f"there is no sample of {name!r}: {error}")
         found = self._named[name]
         if isinstance(found, Untried):

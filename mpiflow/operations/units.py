@@ -40,12 +40,12 @@ class Unit(NamedTuple):
     known: bool = True
 
     def __mul__(self, other: Any) -> Unit:
-        return self._with(other, 1) if isinstance(other, Unit) else self
+        return self._with(other, 1) if type(other) is Unit else self
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Unit:
-        return self._with(other, -1) if isinstance(other, Unit) else self
+        return self._with(other, -1) if type(other) is Unit else self
 
     def __rtruediv__(self, other: Any) -> Unit:
         return self ** -1
@@ -54,7 +54,7 @@ class Unit(NamedTuple):
         if isinstance(power, Unit):
             number(power)
             return self if self == ONE else UNKNOWN
-        if not self.known or isinstance(power, bool) or not isinstance(power, (int, float)):
+        if not self.known or not isinstance(power, (int, float)):
             return self if self == ONE else UNKNOWN
         return Unit(tuple([(name, old * power) for name, old in self.powers if old * power]))
 
@@ -105,9 +105,9 @@ def alike(*units: Any) -> Unit:
     Raises:
         UnitError: They are in different ones.
     """
-    known = [unit for unit in units if isinstance(unit, Unit) and unit.known]
+    known = [unit for unit in units if type(unit) is Unit and unit.known]
     for unit in known[1:]:
-        if not same(known[0], unit):
+        if unit is not known[0] and not same(known[0], unit):
             raise UnitError(f"{unit} is not {known[0]}", unit, known[0])
     return known[0] if known else UNKNOWN
 

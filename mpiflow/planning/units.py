@@ -17,7 +17,7 @@ from mpiflow.planning.sources import SourceBlock
 from mpiflow.workflow.expressions import Call, Column, Constant, Expression, Ref, Sum, Variable, children
 from mpiflow.workflow.reading import Workflow
 
-Units = Unit | Mapping[str, Unit]       # of a table: by column
+Units = Unit | dict[str, Unit]          # of a table: by column
 
 
 def infer_units(workflow: Workflow, registry: Registry, blocks: Mapping[str, Sequence[SourceBlock]]) -> dict[str, str]:
@@ -42,6 +42,8 @@ def infer_units(workflow: Workflow, registry: Registry, blocks: Mapping[str, Seq
         for name in nx.topological_sort(workflow.graph):
             if name in workflow.expressions:
                 inference.step(name, declared.get(name))
+            elif name in declared:                          # it is wrong, which is noted already
+                inference.named[name] = parse_unit(declared[name])
     except nx.NetworkXUnfeasible:           # steps that depend on each other, which is noted already
         pass
     units = {name: str(unit) for name, unit in inference.named.items() if isinstance(unit, Unit) and unit.powers}
@@ -55,19 +57,20 @@ class _Inference:
         self.workflow = workflow
         self.registry = registry
         self.named = named
+        self.known: dict[tuple, Units] = {}     # by operation and units of its arguments
         self.current = ""
 
     def step(self, name: str, declared: str | None) -> None:
         self.current = name
         found = self.of(self.workflow.expressions[name])
-        self.named[name] = found if isinstance(found, (Unit, Mapping)) else UNKNOWN
+        self.named[name] = found if isinstance(found, (Unit, dict)) else UNKNOWN
         if not declared:
             return
         unit = parse_unit(declared)
         if isinstance(found, Unit) and found.known and not same(found, unit) and not (found == ONE and is_label(unit)):
             remedy = f"; write convert(..., '{found}', to='{declared}')" if conversion(found, unit) else ""
             self.workflow.fail(("steps", name, "unit"), f"the document says {declared}, but what it runs gives {found}{remedy}")
-        if not isinstance(found, Mapping):                  # the unit of a table does not tell those of its columns
+        if not isinstance(found, dict):                  # the unit of a table does not tell those of its columns
             self.named[name] = unit
 
     def of(self, expression: Expression) -> Any:
@@ -83,7 +86,7 @@ class _Inference:
                 return self._sum(expression, terms)
             case Column(table=table, name=name):
                 columns = self.of(table)
-                return columns.get(name, UNKNOWN) if isinstance(columns, Mapping) else UNKNOWN
+                return columns.get(name, UNKNOWN) if isinstance(columns, dict) else UNKNOWN
             case Variable():
                 return expression.value
         return UNKNOWN
@@ -97,26 +100,41 @@ class _Inference:
             return UNKNOWN
 
     def _call(self, call: Call) -> Units:
+        """What a call gives; documents make the same calls on the same units thousands of times."""
+        units = [self.of(part) for part in children(call)]
+        key = (call.operation, len(call.arguments), tuple([name for name, _ in call.keywords]), *units)
+        try:
+            return self.known[key]
+        except KeyError:
+            found = self._ruled(call, units)
+            if found is not None:
+                self.known[key] = found
+        except TypeError:                                   # a list, a table
+            found = self._ruled(call, units)
+        return UNKNOWN if found is None else found
+
+    def _ruled(self, call: Call, units: Sequence[Any]) -> Units | None:
+        """What the rules of an operation say; None if there is something wrong, which is noted."""
         operation = self.registry.get(call.operation)
         try:
             names = operation.bind(len(call.arguments), [name for name, _ in call.keywords]) if operation else ()
-            arguments = [*zip(names, call.arguments, strict=True), *call.keywords]
-        except (TypeError, ValueError):                     # noted by others
-            arguments, operation = [], None
-        if operation is None or not operation.united_by:
-            for part in children(call):                     # there may be something wrong inside
-                self.of(part)
+        except TypeError:                                   # noted by others
             return UNKNOWN
-        units = [self.of(part) for _, part in arguments]
-        found = {}
+        if operation is None or not operation.united_by:
+            return UNKNOWN
+        found, right = {}, True
         for column, rule, wanted in operation.united_by:
             try:
-                found[column] = _ruled(operation, rule, wanted, [name for name, _ in arguments], units)
+                found[column] = _told(operation, rule, wanted, [*names, *(name for name, _ in call.keywords)], units)
+                continue
             except UnitError as error:
-                self._report(error, call, [(part, _single(unit)) for (_, part), unit in zip(arguments, units, strict=True)])
+                self._report(error, call, [*zip(children(call), map(_single, units), strict=True)])
             except Exception as error:      # user code may raise anything
                 self.workflow.fail_at(self.current, call, f"operation {operation.name!r}: its unit raises "
                                       f"{type(error).__name__}: {error}")
+            right = False
+        if not right:
+            return None
         return found if isinstance(operation.unit, Mapping) else found.get("", UNKNOWN)
 
     def _report(self, error: UnitError, whole: Expression, given: Sequence[tuple[Expression, Any]]) -> None:
@@ -134,11 +152,11 @@ class _Inference:
         self.workflow.fail_at(self.current, odd, f"{shown} is in {error.odd}, {says}; {remedy}")
 
 
-def _ruled(operation: Operation, rule: Any, wanted: Sequence[str], names: Sequence[str], units: Sequence[Any]) -> Unit:
+def _told(operation: Operation, rule: Any, wanted: Sequence[str], names: Sequence[str], units: Sequence[Any]) -> Unit:
     """What a rule of an operation says for arguments of these units."""
     if rule == "same":
         first = dict(zip(names, units, strict=True)).get(operation.first) if all(names) else units[0]
-        return first if isinstance(first, (Unit, Mapping)) else UNKNOWN
+        return first if isinstance(first, (Unit, dict)) else UNKNOWN
     if isinstance(rule, str):
         return parse_unit(rule)
     if all(names):
@@ -155,7 +173,7 @@ def _ruled(operation: Operation, rule: Any, wanted: Sequence[str], names: Sequen
 
 def _single(unit: Any) -> Any:
     """What a rule gets: of a table nothing is known as a whole."""
-    return UNKNOWN if isinstance(unit, Mapping) else unit
+    return UNKNOWN if isinstance(unit, dict) else unit
 
 
 def _shown(expression: Expression) -> str:
