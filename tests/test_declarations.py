@@ -11,7 +11,8 @@ from launching import EXAMPLES, launch, mpiflow
 from mpiflow.operations.operation import operation
 from mpiflow.operations.registry import builtin_operations
 from mpiflow.operations.values import as_value
-from mpiflow.planning.declarations import Call, Untried, declared, difference, false_declarations, result_of, wrong_sizes
+from mpiflow.planning.declarations import Call, Untried, declared, false_declarations, result_of, wrong_sizes
+from mpiflow.planning.differences import difference
 
 RANDOM = np.random.default_rng(7)
 X = RANDOM.normal(size=24)

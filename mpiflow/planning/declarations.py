@@ -17,6 +17,7 @@ import numpy as np
 
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.values import Value, as_value, columns, concatenate, nbytes, ndim, rows_of
+from mpiflow.planning.differences import difference, precision
 from mpiflow.planning.estimates import Estimates, Expected
 from mpiflow.planning.tasks import Input, Kind, Task
 
@@ -217,7 +218,7 @@ def _elementwise(call: Call, of: str) -> Iterator[tuple[str, str]]:
     cuts = [(0, first, rows), (first, rows, rows)]
     with _quiet(f"on {first} of {rows} rows it raises"):
         parts = [call.on([rows_of(value, cut, least) for value in call.values]) for cut in cuts]
-    apart = _attempt(lambda: difference(whole, concatenate(parts), [whole], _precision(call.values)))
+    apart = _attempt(lambda: difference(whole, concatenate(parts), [whole], precision(call.values)))
     if apart:
         yield "elementwise", f"{first} rows alone are not what they are among {rows}{of}: {apart}"
 
@@ -230,49 +231,7 @@ def _apart(call: Call, whole: Value, merged: Value, partials: Sequence[Value]) -
             alone.append(call.closed(partial))
         except Exception:       # user code may raise anything
             continue
-    return difference(whole, call.closed(merged), alone, _precision([*call.values, whole]))
-
-
-def difference(whole: Value, other: Value, scale: Sequence[Value], precision: float) -> str:
-    """Say how two values differ; nothing if they are equal but for rounding.
-
-    Args:
-        whole: What is right.
-        other: What is compared with it.
-        scale: Values that are as large as numbers typically are.
-        precision: Difference, as a fraction of the largest number, that is allowed.
-    """
-    if [name for name, _ in columns(whole)] != [name for name, _ in columns(other)]:
-        return "the columns differ"
-    for (name, a), (_, b) in zip(columns(whole), columns(other), strict=True):
-        where = f"column {name!r}: " if name else ""
-        if a.shape != b.shape:
-            return f"{where}shape {b.shape} instead of {a.shape}"
-        if a.dtype.kind not in "fc" and b.dtype.kind not in "fc":
-            if not np.array_equal(a, b):
-                return where + _shown(a, b)
-            continue
-        sizes = [a, b, *(dict(columns(value))[name] for value in scale if name in dict(columns(value)))]
-        largest = max((np.max(np.abs(item[np.isfinite(item)]), initial=0) for item in sizes), default=0)
-        if not np.allclose(a, b, rtol=precision, atol=precision * largest, equal_nan=True):
-            return where + _shown(a, b)
-    return ""
-
-
-def _shown(right: np.ndarray, wrong: np.ndarray) -> str:
-    """The first element that differs most."""
-    if right.dtype.kind not in "biufc":
-        return "they differ"
-    apart = np.nan_to_num(np.abs(np.subtract(wrong, right, dtype=np.result_type(right, wrong, np.float64))), nan=np.inf)
-    place = np.unravel_index(np.argmax(apart), apart.shape)
-    which = f" at {[int(index) for index in place]}" if place else ""
-    return f"{wrong[place]:.6g} instead of {right[place]:.6g}{which}"
-
-
-def _precision(values: Sequence[Value]) -> float:
-    """Half of the digits of the least precise numbers."""
-    kinds = [array.dtype for value in values for _, array in columns(value) if array.dtype.kind in "fc"]
-    return float(np.sqrt(max((np.finfo(dtype).eps for dtype in kinds), default=np.finfo(float).eps)))
+    return difference(whole, call.closed(merged), alone, precision([*call.values, whole]))
 
 
 def _merged(operation: Operation, partials: Sequence[Value]) -> Value:
