@@ -200,6 +200,18 @@ def test_what_cannot_be_packed_is_refused(folder):
     assert ended.status == 2 and "ops.py does not lie beside the workflow or below; a pack cannot hold it" in ended.err
 
 
+def test_programs_that_lie_beside_the_workflow_are_in_its_pack(tmp_path):
+    (tmp_path / "say").write_text("#!/bin/sh\necho 3\n")
+    (tmp_path / "say").chmod(0o700)
+    (tmp_path / "w.yaml").write_text(
+        "mpiflow: 1\nname: p\nsteps:\n  said: {run: [./say], out: {word: word.txt}, stdout: word.txt}\n")
+    ended = mpiflow(None, "pack", "w.yaml", "-o", "flow.mpiflow", cwd=tmp_path)
+    assert (ended.status, ended.err) == (0, "")
+    (tmp_path / "say").unlink()
+    local = read(tmp_path / "flow.mpiflow", {}, 0)
+    assert not local.complaints, local.complaints
+
+
 # Runs
 
 def run(root, names, *options):

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from mpiflow.cli.arguments import add_workflow, nbytes, overrides
 from mpiflow.errors import DocumentError, LaunchError, Problem
-from mpiflow.operations.registry import texts
 from mpiflow.peer.reading import Local, read
+from mpiflow.peer.staging import beside
 from mpiflow.report.console import say
 from mpiflow.report.summary import count, human_bytes
 from mpiflow.storage.pack import SUFFIX, is_inside, is_pack, make_pack
 from mpiflow.storage.results import replace_file
 
-HELP = "put document, operation modules and small inputs into one file"
+HELP = "put document, operation modules, programs and small inputs into one file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def execute(chosen: argparse.Namespace) -> int:
             raise LaunchError(f"{chosen.workflow} is a pack already")
         folder = chosen.workflow.absolute().parent
         inputs, left_out = _inputs(local, folder, chosen.inputs)
-        contents = _modules(local, folder) | {str(path): (folder / path).read_bytes() for path in _added(chosen.add, folder)}
+        contents = _code(local, folder) | {str(path): (folder / path).read_bytes() for path in _added(chosen.add, folder)}
         contents |= {name: Path(folder, name).read_bytes() for name in inputs}
         contents[chosen.workflow.name] = document
         data = make_pack(chosen.workflow.name, contents, inputs, given)
@@ -62,15 +62,12 @@ def execute(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _modules(local: Local, folder: Path) -> dict[str, bytes]:
-    """The operation modules and their neighbours, by their paths from ``folder``."""
-    found = {}
+def _code(local: Local, folder: Path) -> dict[str, bytes]:
+    """The modules and programs of a workflow, by their paths from ``folder``."""
     for module in local.workflow.document.operations:
         if not is_inside(module):
             raise LaunchError(f"operations: {module} does not lie beside the workflow or below; a pack cannot hold it")
-        path = PurePosixPath(os.path.normpath(module))
-        found |= {str(path.with_name(f"{name}.py") if name else path): text for name, text in texts(folder / path).items()}
-    return found
+    return beside(local.workflow.document, folder)
 
 
 def _added(files: list[Path], folder: Path) -> Iterator[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mpiflow.catalog.catalog import DatasetEntry
 from mpiflow.operations.operation import Operation
+from mpiflow.operations.programs import Program
 from mpiflow.operations.registry import BUILTIN, Registry
 from mpiflow.operations.values import Value, as_value, concatenate
 from mpiflow.planning.checks import numbers
@@ -108,6 +109,8 @@ class _Samples:
             Untried: There is no sample of something.
         """
         operation, given = self._bound(call)
+        if isinstance(operation, Program):
+            raise Untried("it comes from a program, which is not run for a check")
         datasets, parameters = [], {}
         for name, part in given:
             if isinstance(part, (Constant, Variable)):

@@ -16,6 +16,7 @@ from msgspec import Struct, msgpack
 from mpiflow.catalog.entries import Hello
 from mpiflow.operations.registry import texts
 from mpiflow.storage.pack import is_pack
+from mpiflow.workflow.model import Document
 from mpiflow.workflow.programs import is_program
 from mpiflow.workflow.reading import Workflow
 
@@ -44,17 +45,28 @@ def pack(file: Path, workflow: Workflow | None) -> bytes:
     Raises:
         OSError: It cannot be read any more.
     """
-    data, folder, files = file.read_bytes(), file.absolute().parent, {}
-    for module in workflow.document.operations if workflow and not is_pack(file, data) else ():
+    data = file.read_bytes()
+    files = beside(workflow.document, file.absolute().parent) if workflow and not is_pack(file, data) else {}
+    return msgpack.encode(Parcel(data, tuple(sorted(files.items()))))
+
+
+def beside(document: Document, folder: Path) -> dict[str, bytes]:
+    """Give the modules and programs that a document names, and modules that these import, by their paths from ``folder``. Local.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    files = {}
+    for module in document.operations:
         path = PurePosixPath(module)
         if not path.is_absolute() and ".." not in path.parts and (folder / path).is_file():
             files |= {str(path.with_name(f"{name}.py") if name else path): text for name, text in texts(folder / path).items()}
-    for step in workflow.document.steps.values() if workflow else ():
+    for step in document.steps.values():
         word = str(step.run[0]) if is_program(step) else ""
         path = PurePosixPath(word)
         if "/" in word and not path.is_absolute() and ".." not in path.parts and (folder / path).is_file():
             files[str(path)] = (folder / path).read_bytes()
-    return msgpack.encode(Parcel(data, tuple(sorted(files.items()))))
+    return files
 
 
 def unpack(data: bytes, name: str) -> tuple[Path, tempfile.TemporaryDirectory]:

@@ -84,6 +84,7 @@ class Pack:
                 place = Path(folder.name, name)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(data)
+                place.chmod(0o700)                          # it may be a program
         except OSError as error:
             folder.cleanup()
             raise PackError(f"cannot be laid out in {tempfile.gettempdir()}: {error.strerror}") from None
