@@ -51,7 +51,7 @@ def test_help_is_printed_once_under_mpirun():
 
 def test_check_finds_nothing_wrong_with_the_examples():
     for file in sorted(EXAMPLES.glob("*/*.yaml")):
-        if file.parent.name != "adk":
+        if file.parent.name not in ("adk", "chain"):        # these need something made first; they have tests of their own
             ended = mpiflow(None, "check", file)
             assert (ended.status, ended.err) == (0, ""), ended.err
 
