@@ -20,7 +20,7 @@ from mpiflow.workflow.expressions import BINARY, COMPARE, UNARY
 Registry = dict[str, Operation]
 BUILTIN = "mpiflow-1"       # raise it when a built-in operation gives other values
 _BUILTIN_MODULES = (arrays, reductions, replaying)
-RESERVED = frozenset({*BINARY.values(), *COMPARE.values(), *UNARY.values(), "column"})    # what signs stand for
+RESERVED = frozenset({*BINARY.values(), *COMPARE.values(), *UNARY.values(), "column", "row"})     # what signs and loops stand for
 
 
 class ModuleError(Exception):
@@ -74,7 +74,7 @@ def _register(path: Path, module: types.ModuleType, code: str, registry: Registr
     for item in items.values():
         hidden = registry.get(item.name)
         if item.name in RESERVED:
-            raise ModuleError(f"{path}: operation {item.name!r} is what a sign of expressions stands for; choose another name")
+            raise ModuleError(f"{path}: operation {item.name!r} is what a sign or a loop stands for; choose another name")
         if item.name in names:
             raise ModuleError(f"{path}: operation {item.name!r} is defined twice")
         if hidden and hidden.code not in (BUILTIN, code):

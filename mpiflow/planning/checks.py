@@ -8,8 +8,9 @@ from mpiflow.catalog.entries import SourceEntry
 from mpiflow.errors import did_you_mean
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import Registry, unknown_operation
+from mpiflow.planning.instances import check_files
 from mpiflow.planning.sources import SourceBlock, source_blocks
-from mpiflow.workflow.expressions import Call, Constant, Sum, Variable, walk
+from mpiflow.workflow.expressions import PLAIN, Call, Constant, Sum, Variable, walk
 from mpiflow.workflow.reading import Workflow
 
 
@@ -28,13 +29,15 @@ def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
                 _check_arguments(workflow, name, operation, item)
             elif isinstance(item, Call) and complete:
                 workflow.fail_at(name, item, unknown_operation(item.operation, registry))
+    for name, loop in workflow.loops.items():
+        check_files(workflow, name, loop, sources)
     unusable = {path[1] for path in broken if path[:1] == ("datasets",) and path[1:]}
     return {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
 
 
 def numbers(expression: Sum) -> list[Constant | Variable]:
     """The terms that are plain values."""
-    return [term for term in expression.terms if isinstance(term, (Constant, Variable))]
+    return [term for term in expression.terms if isinstance(term, PLAIN)]
 
 
 def _check_arguments(workflow: Workflow, name: str, operation: Operation, call: Call) -> None:
@@ -51,7 +54,7 @@ def _check_arguments(workflow: Workflow, name: str, operation: Operation, call: 
         return
     for key, item in (*zip(names, call.arguments, strict=True), *call.keywords):
         split = operation.linear and key == operation.first
-        if isinstance(item, (Constant, Variable)) and (split or not key):
+        if isinstance(item, PLAIN) and (split or not key):
             workflow.fail_at(name, item, f"{operation.name} needs a dataset here, not {item.value!r}", key)
         elif split and isinstance(item, Sum) and numbers(item) and len(item.terms) - len(numbers(item)) > 1:
             number = numbers(item)[0]

@@ -10,7 +10,8 @@ The split *defines* the value of a linear operation, wherever its tasks run::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -26,11 +27,27 @@ from mpiflow.operations.registry import BUILTIN, Registry
 from mpiflow.planning.checks import check, numbers
 from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK, Estimates, Expected
 from mpiflow.planning.forms import array_form
+from mpiflow.planning.instances import Instances, files_of, found_instances, mentions
 from mpiflow.planning.sources import SourceBlock
 from mpiflow.planning.tasks import Block, Input, Kind, Task, TaskGraph, recipe_id
-from mpiflow.workflow.expressions import Call, Column, Constant, Expression, Ref, Sum, Variable, children, walk
-from mpiflow.workflow.loops import Loop, bound
+from mpiflow.workflow.expressions import (
+    PLAIN,
+    Call,
+    Chosen,
+    Column,
+    Expression,
+    Item,
+    Ref,
+    Spread,
+    Sum,
+    Variable,
+    children,
+    walk,
+)
+from mpiflow.workflow.filters import FilterError
+from mpiflow.workflow.loops import Loop, Row, bound, label
 from mpiflow.workflow.reading import Workflow
+from mpiflow.workflow.sweeps import loop_of, loop_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +64,14 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """The arguments of a call: datasets, and plain ones in order of their names, each with whether the loop's item is in it."""
+    """The arguments of a call: datasets, and plain ones in order of their names, each with whether variables are in it."""
 
     datasets: tuple[tuple[str, Expression], ...]
     plain: tuple[tuple[str, Any, bool], ...]
 
-    def parameters(self, item: Any) -> tuple[tuple[str, Any], ...]:
-        """The plain arguments when the loop is at ``item``."""
-        return tuple([(name, bound(value, item) if varies else value) for name, value, varies in self.plain])
+    def parameters(self, values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+        """The plain arguments when the variables of the loop have these values."""
+        return tuple([(name, bound(value, values) if varies else value) for name, value, varies in self.plain])
 
 
 def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry], size: int, *,
@@ -75,7 +92,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     """
     blocks = check(workflow, registry, sources)
     workflow.finish()
-    lowering = _Lowering(workflow, registry, size, recovering)
+    lowering = _Lowering(workflow, registry, size, recovering, sources)
     for name in nx.lexicographical_topological_sort(workflow.graph):
         if name in workflow.document.steps:
             lowering.step(name)
@@ -89,7 +106,8 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
 class _Lowering:
     """The graph under construction; tasks with the same recipe are one task."""
 
-    def __init__(self, workflow: Workflow, registry: Registry, size: int, recovering: bool) -> None:
+    def __init__(self, workflow: Workflow, registry: Registry, size: int, recovering: bool,
+                 sources: Sequence[SourceEntry]) -> None:
         self.workflow = workflow
         self.registry = registry
         self.size = size
@@ -99,8 +117,14 @@ class _Lowering:
         self.named: dict[str, Blocks] = {}
         self.current = ""
         self.estimates = Estimates(self.graph.tasks, lambda message: workflow.fail(("steps", self.current), message))
-        # Of the loop of the current step: its item, and by id what is the same for all items. Empty without a loop.
-        self.item: Any = None
+        self.sources = sources
+        self.instances: dict[str, Instances] = {}
+        # Of the loop of the current step: the values of its variables, the datasets and the files that they stand for, the
+        # name of the instance, and by id what is the same for all instances. Empty without a loop.
+        self.values: dict[str, Any] = {}
+        self.items: dict[str, tuple[str, Blocks]] = {}
+        self.files: dict[str, dict[str, SourceEntry]] = {}
+        self.label = ""
         self.fixed: dict[int, Blocks | None] = {}
         self.sums: dict[int, Expression] = {}
         self.bound: dict[int, Arguments] = {}
@@ -141,7 +165,7 @@ class _Lowering:
         step = self.workflow.document.steps[name]
         unit, tags, replicas = (None, (), 1) if isinstance(step, str) else (step.unit, step.tags, step.replicas)
         loop, expression = self.workflow.loops.get(name), self.workflow.expressions[name]
-        blocks = self._loop(loop, expression) if loop else self.evaluate(expression)
+        blocks = self._loop(name, loop, expression) if loop else self.evaluate(expression)
         self._name(name, "step", blocks, unit, tags, replicas)
 
     def _name(self, name: str, made_by: str, blocks: Blocks, unit: str | None, tags: Sequence[str], replicas: int) -> None:
@@ -167,29 +191,63 @@ class _Lowering:
 
     # Loops
 
-    def _loop(self, loop: Loop, expression: Expression) -> Blocks:
-        """Evaluate ``expression`` for each item; the blocks of all instances, in order, are those of the step."""
+    def _loop(self, name: str, loop: Loop, expression: Expression) -> Blocks:
+        """Evaluate ``expression`` for each instance; the blocks of all, in order, are those of the step."""
+        rows = loop.rows or self._rows(name, loop)
         parts = list(walk(expression))
         varying: set[int] = set()
         for part in reversed(parts):                        # what is inside comes first
-            if isinstance(part, Variable) or any(id(inner) in varying for inner in children(part)):
+            varies = isinstance(part, (Variable, Item)) or (
+                isinstance(part, Chosen) and any(isinstance(item.value, Variable) for item in part.conditions))
+            if varies or any(id(inner) in varying for inner in children(part)):
                 varying.add(id(part))
         self.fixed = {id(part): None for part in parts if id(part) not in varying}
-        blocks = self._repeated(loop, expression) or _joined([self._instance(item, expression) for item in loop.items])
-        self.item, self.fixed, self.sums, self.bound = None, {}, {}, {}
-        return blocks
+        found = self._repeated(loop, rows, expression) or [self._instance(loop, row, expression) for row in rows]
+        self.instances[name] = Instances(loop.variables, rows, found)
+        self.values, self.items, self.files, self.label, self.fixed, self.sums, self.bound = {}, {}, {}, "", {}, {}, {}
+        return _joined(found)
 
-    def _instance(self, item: Any, expression: Expression) -> Blocks:
-        self.item = item
+    def _rows(self, name: str, loop: Loop) -> Sequence[Row]:
+        """The instances of a loop over what was not known before the ranks met; a block or a row has its number as value."""
+        given: dict[str, Sequence[Any]] = {}
+        for variable, found in loop.found.items():
+            if found.kind == "files":
+                self.files[variable] = {entry.file: entry for entry in files_of(self.sources, name, variable)}
+                given[variable] = list(self.files[variable])
+                continue
+            blocks = self.evaluate(found.of)
+            self.items[variable] = found.kind, blocks
+            given[variable] = range(len(blocks.tasks) if found.kind == "blocks" else self._num_rows(name, variable, blocks))
+        return found_instances(self.workflow, name, loop, given)
+
+    def _num_rows(self, name: str, variable: str, blocks: Blocks) -> int:
+        if blocks.starts is None:
+            self.workflow.fail(loop_path(self.workflow.located, name, variable),
+                               "how many rows there will be is not known before the run; go through its 'blocks'")
+            self.workflow.finish()
+        return blocks.starts[-1]
+
+    def _item(self, name: str) -> Blocks:
+        """The block or the row that a variable stands for."""
+        (kind, blocks), number = self.items[name], self.values[name]
+        if kind == "blocks":
+            return Blocks(blocks.tasks[number:number + 1], None if blocks.starts is None else (0, blocks.rows(number)))
+        block = bisect(blocks.starts, number) - 1
+        index = (("index", number - blocks.starts[block]),)
+        return Blocks((self._apply(self.registry["row"], (Input("x", (blocks.tasks[block],)),), index),))
+
+    def _instance(self, loop: Loop, row: Row, expression: Expression) -> Blocks:
+        self.values = dict(zip(loop.variables, row, strict=True))
+        self.label = label(loop.variables, row)
         return self.evaluate(expression)
 
-    def _repeated(self, loop: Loop, call: Expression) -> Blocks | None:
-        """Quick way for the plainest loop: one call on the same whole datasets for all items; None if it is another."""
+    def _repeated(self, loop: Loop, rows: Sequence[Row], call: Expression) -> list[Blocks] | None:
+        """Quick way for the plainest loop: one call on the same whole datasets for all instances; None if it is another."""
         operation = self.registry[call.operation] if isinstance(call, Call) else None
-        if operation is None or operation.linear or self._is_own(operation, "concatenate", "column"):
+        if operation is None or operation.linear or loop.found or self._is_own(operation, "concatenate", "column"):
             return None
         arguments = self._bind(operation, call)
-        if any(id(part) not in self.fixed for _, part in arguments.datasets):
+        if any(id(part) not in self.fixed or isinstance(part, Spread) for _, part in arguments.datasets):
             return None
         datasets = [(name, self.evaluate(part)) for name, part in arguments.datasets]
         if operation.elementwise and any(len(blocks.tasks) > 1 for _, blocks in datasets):
@@ -197,16 +255,17 @@ class _Lowering:
         inputs = tuple(Input(name, blocks.tasks) for name, blocks in datasets)
         expected = self.estimates.applied(operation, inputs, (), None) if self.estimates.alike(operation, inputs) else None
         given = [(item.argument, [self.graph.tasks[task].id for task in item.tasks], item.cut) for item in inputs]
-        tasks = []
-        for item in loop.items:
-            parameters = arguments.parameters(item)
+        names, found = loop.variables, []
+        for row in rows:
+            parameters = arguments.parameters(dict(zip(names, row, strict=True)))
             identity = recipe_id(Kind.APPLY, operation.name, operation.code, parameters, given, (), None)
             number = self.numbers.get(identity)
             if number is None:
                 right = expected or self.estimates.applied(operation, inputs, parameters, None)
+                self.label = label(names, row)
                 number = self._append(identity, right, Kind.APPLY, operation.name, inputs, parameters)
-            tasks.append(number)
-        return Blocks(tuple(tasks))
+            found.append(Blocks((number,)))
+        return found
 
     # Expressions
 
@@ -223,6 +282,10 @@ class _Lowering:
         match expression:
             case Ref(name=name):
                 return self.named[name]
+            case Item(name=name):
+                return self._item(name)
+            case Chosen() | Spread():
+                return _joined(self._instances(expression))
             case Sum():
                 return self._sum(expression)
             case Column(table=table, name=name):
@@ -230,6 +293,31 @@ class _Lowering:
             case Call():
                 return self._call(expression)
         raise InternalError(f"step {self.current!r}: {expression} is no dataset")
+
+    def _instances(self, expression: Expression) -> list[Blocks]:
+        """The instances of a step with a loop, or some of them, or columns of them."""
+        match expression:
+            case Ref(name=name):
+                return self.instances[name].blocks
+            case Column(table=table, name=name):
+                return [self._column(blocks, name) for blocks in self._instances(table)]
+            case Spread(step=step):
+                return self._instances(step)
+        try:
+            return self._chosen(expression)
+        except FilterError as error:
+            self.workflow.fail_at(self.current, expression, str(error))
+            self.workflow.finish()
+
+    def _chosen(self, expression: Chosen) -> list[Blocks]:
+        """Those instances for which the conditions hold; of a column the instances are those of its step."""
+        step = loop_of(expression)
+        numbers = self.instances[step.name].chooser.choose(expression.conditions, self.values)
+        if not numbers:
+            where = f" (at {self.label})" if self.label else ""
+            raise FilterError(f"no instance of {step.name!r} is meant by this{where}")
+        every = self._instances(expression.step)
+        return [every[number] for number in numbers]
 
     def _sum(self, expression: Sum) -> Blocks:
         """Add terms along a binary tree over their positions."""
@@ -270,10 +358,9 @@ class _Lowering:
         names = operation.bind(len(call.arguments), [name for name, _ in call.keywords])
         given = [*zip(names, call.arguments, strict=True), *call.keywords]
         plain = [(name, item.template if isinstance(item, Variable) else item.value, isinstance(item, Variable))
-                 for name, item in given if isinstance(item, (Constant, Variable)) and name]
+                 for name, item in given if isinstance(item, PLAIN) and name]
         plain.sort(key=itemgetter(0))
-        arguments = Arguments(
-            tuple([pair for pair in given if not isinstance(pair[1], (Constant, Variable))]), tuple(plain))
+        arguments = Arguments(tuple([pair for pair in given if not isinstance(pair[1], PLAIN)]), tuple(plain))
         if self.fixed:
             self.bound[id(call)] = arguments
         return arguments
@@ -281,9 +368,9 @@ class _Lowering:
     def _arguments(self, operation: Operation, call: Call, skip_first: bool = False) -> tuple[list, tuple]:
         """Split a call's arguments into datasets and plain parameters, by name."""
         arguments = self._bind(operation, call)
-        datasets = [(name, self.evaluate(part)) for name, part in arguments.datasets
-                    if not skip_first or name != operation.first]
-        return datasets, arguments.parameters(self.item)
+        datasets = [(name, blocks) for name, part in arguments.datasets if not skip_first or name != operation.first
+                    for blocks in (self._instances(part) if isinstance(part, Spread) and not name else [self.evaluate(part)])]
+        return datasets, arguments.parameters(self.values)
 
     def _elementwise(self, operation: Operation, arguments: list[tuple[str, Blocks]], parameters: tuple) -> Blocks | None:
         """Apply ``operation`` block by block if all arguments are cut alike, or whole; None if they are not."""
@@ -351,7 +438,24 @@ class _Lowering:
 
     def _apply(self, operation: Operation, inputs: tuple[Input, ...], parameters: tuple, rows: int | None = None) -> int:
         expected = self.estimates.applied(operation, inputs, parameters, rows)
+        read = [found[self.values[variable]] for variable, found in self.files.items()
+                if variable in self.values and mentions(parameters, self.values[variable])]
+        if read:
+            return self._reading(operation, inputs, parameters, expected, read)
         return self._add(Kind.APPLY, operation.name, inputs, parameters, expected, rows=rows)
+
+    def _reading(self, operation: Operation, inputs: tuple[Input, ...], parameters: tuple, expected: Expected,
+                 read: Sequence[SourceEntry]) -> int:
+        """Apply an operation to files that its plain arguments name: where they are seen, and anew when they change."""
+        seeing = [rank for rank in range(self.size) if all(rank in entry.holders for entry in read)]
+        number = self._add(
+            Kind.APPLY, operation.name, inputs, parameters, expected,
+            recipe=tuple([(entry.file, entry.size, entry.mtime_ns, entry.inode) for entry in read]),
+            ranks=None if len(seeing) == self.size else tuple(seeing))
+        if not seeing:
+            task = self.graph.tasks[number]
+            self.graph.tasks[number] = replace(task, kind=Kind.GONE, ranks=None, block=Block(self.current, 0, 0, read[0].file))
+        return number
 
     def _add(self, kind: Kind, operation: str, inputs: tuple[Input, ...], parameters: tuple, expected: Expected, *,
              recipe: tuple = (), rows: int | None = None, **fields: Any) -> int:
@@ -370,7 +474,7 @@ class _Lowering:
         tasks = self.graph.tasks
         self.numbers[identity] = number = len(tasks)
         tasks.append(Task(identity, kind, self.current, operation, inputs, parameters,
-                          nbytes=expected.nbytes, seconds=expected.seconds, **fields))
+                          nbytes=expected.nbytes, seconds=expected.seconds, instance=self.label, **fields))
         self.estimates.note(number, expected)
         return number
 
@@ -397,3 +501,4 @@ def _joined(parts: Sequence[Blocks]) -> Blocks:
         offset = starts[-1]
         starts += [offset + start for start in part.starts[1:]]
     return Blocks(tasks, tuple(starts))
+

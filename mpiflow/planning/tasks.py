@@ -73,6 +73,7 @@ class Task(Struct, frozen=True):
         nbytes: Expected size of the result [bytes].
         seconds: Expected run time [s].
         replicas: Ranks that shall hold its block, so that it outlives some of them.
+        instance: Which instance of its step it belongs to, if the step has a loop: T=300,seed=2.
     """
 
     id: str
@@ -87,6 +88,12 @@ class Task(Struct, frozen=True):
     nbytes: int = 0
     seconds: float = 0.0
     replicas: int = 1
+    instance: str = ""
+
+    @property
+    def name(self) -> str:
+        """Step and instance, as people know it: sweep[T=300,seed=2]."""
+        return f"{self.step}[{self.instance}]" if self.instance else self.step
 
     @property
     def needs(self) -> tuple[int, ...]:

@@ -11,11 +11,11 @@ import math
 import re
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from mpiflow.workflow.loops import ITEM, PARAMETER, bound, template
+from mpiflow.workflow.loops import PARAMETER, Hole, holes, template, written
 
 BINARY = {
     ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.FloorDiv: "floor_divide",
@@ -61,16 +61,23 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A plain value made of the item of the step's loop: ``$i``, or a text or a list with ``$i`` in it."""
+    """A plain value made of variables of the step's loop: ``$i``, or a text or a list with ``$i`` in it."""
 
-    name: str
-    template: Any = ITEM
+    template: Any
     offset: int = field(default=0, compare=False)
 
     @property
     def value(self) -> Any:
         """What messages show."""
-        return bound(self.template, f"${self.name}")
+        return written(self.template)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The block or the row of a dataset that a variable of the step's loop stands for."""
+
+    name: str
+    offset: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +108,62 @@ class Call:
     places: tuple[int, ...] = field(default=(), compare=False)
 
 
-Expression = Ref | Constant | Variable | Sum | Column | Call
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a variable of another step's loop must be: ``T >= 300``."""
+
+    variable: str
+    operation: str
+    value: Constant | Variable
+    offset: int = field(default=0, compare=False)
 
 
-def parse_expression(text: str, variable: str = "") -> Expression:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Those instances of a step with a loop for which all conditions hold: ``sweep[T >= 300, seed == 0]``."""
+
+    step: Expression
+    conditions: tuple[Condition, ...]
+    offset: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """All instances of a step with a loop, each by itself: ``sweep.*``."""
+
+    step: Expression
+    offset: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """Datasets that are the instances of one step, in order; not written by users."""
+
+    refs: tuple[Ref, ...]
+    offset: int = field(default=0, compare=False)
+
+
+Expression = Ref | Constant | Variable | Item | Sum | Column | Call | Chosen | Spread | Instances
+PLAIN = (Constant, Variable)
+_STAR = re.compile(r"(?:(?<!\w)[A-Za-z_]\w*|\])\.\*")     # what Python does not take
+
+
+def parse_expression(text: str, variables: Collection[str] = (), datasets: Collection[str] = ()) -> Expression:
     """Parse ``text``; line breaks in it are spaces.
 
     Args:
         text: What the user wrote.
-        variable: Name of the step's loop variable; ``$name`` then stands for its item, and ``$$`` in a text for a dollar sign.
+        variables: Variables of the step's loop; ``$name`` then stands for a value, and ``$$`` in a text for a dollar sign.
+        datasets: Those of them that stand for datasets.
 
     Raises:
         ExpressionError: The text is no expression, or uses what the language does not have.
     """
-    mark = _free_letter(text) if variable else ""
-    line = (_marked(text, variable, mark) if variable else text).replace("\n", " ").replace("\r", " ").rstrip()
+    mark = _free_letter(text) if variables else ""
+    star = _free_letter(text + mark) if ".*" in text else ""
+    line = _marked(text, variables, mark) if variables else text
+    line = _STAR.sub(lambda match: match[0][:-1] + star, line) if star else line
+    line = line.replace("\n", " ").replace("\r", " ").rstrip()
     source = line.lstrip()
     indent = len(line) - len(source)
     if not source:
@@ -123,7 +171,7 @@ def parse_expression(text: str, variable: str = "") -> Expression:
     if "\0" in text:
         raise ExpressionError("the null character is not possible", text.index("\0"))
     try:
-        return _Converter(source, indent, variable, mark).convert(_parse(source, indent))
+        return _Converter(source, indent, variables, datasets, mark, star).convert(_parse(source, indent))
     except RecursionError:
         raise ExpressionError("the expression is nested too deeply") from None
 
@@ -133,12 +181,12 @@ def _free_letter(text: str) -> str:
     return next(letter for letter in map(chr, range(0x4E00, 0x9FA0)) if letter not in text)
 
 
-def _marked(text: str, variable: str, mark: str) -> str:
+def _marked(text: str, variables: Collection[str], mark: str) -> str:
     """Write ``$variable`` as a name that Python's parser takes, of the same length, so that no place changes."""
     def name(match: re.Match[str]) -> str:
-        if (match[1] or match[2]) != variable:
+        if (match[1] or match[2]) not in variables:
             return match[0]
-        return mark + variable if match[1] else f"{mark}{mark}{variable}{mark}"
+        return mark + match[1] if match[1] else f"{mark}{mark}{match[2]}{mark}"
 
     return PARAMETER.sub(name, text)
 
@@ -169,11 +217,14 @@ def _refuse_comment(source: str, indent: int) -> None:
 class _Converter:
     """Turns Python's nodes into ours; ``source`` and ``indent`` are for places in messages."""
 
-    def __init__(self, source: str, indent: int, variable: str, mark: str) -> None:
+    def __init__(self, source: str, indent: int, variables: Collection[str], datasets: Collection[str], mark: str,
+                 star: str) -> None:
         self.source = source
         self.indent = indent
-        self.variable = variable
+        self.variables = variables
+        self.datasets = datasets
         self.mark = mark
+        self.star = star
         self.encoded = source.encode()
         self.ascii = source.isascii()
         self.depth = 0
@@ -197,7 +248,7 @@ class _Converter:
         match node:
             case ast.Name(id=name):
                 return self._name(name, offset)
-            case ast.Constant(value=str() as text) if self.variable:
+            case ast.Constant(value=str() as text) if self.mark or self.star:
                 return self._filled(self._unmarked(_checked(text, offset)), offset)
             case ast.Constant(value=value) if value is None or isinstance(value, (bool, int, float, str)):
                 return Constant(_checked(value, offset), offset)
@@ -213,6 +264,10 @@ class _Converter:
                 return Call(BINARY[type(op)], (self.convert(left), self.convert(right)), (), offset)
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in COMPARE:
                 return Call(COMPARE[type(op)], (self.convert(left), self.convert(right)), (), offset)
+            case ast.Attribute(value=table, attr=name) if self.star and name == self.star:
+                return Spread(self._instances(table, "sweep.*"), offset)
+            case ast.Subscript(value=step, slice=inside) if not isinstance(inside, (ast.Slice, ast.Constant)):
+                return Chosen(self._instances(step, "sweep[T == 300]"), self._conditions(inside), offset)
             case ast.Attribute(value=table, attr=name) if not isinstance(table, (ast.Constant, ast.List, ast.Tuple)):
                 return Column(self.convert(table), self._chosen(name, offset), offset)
             case ast.Call(func=ast.Name(id=name)):
@@ -221,33 +276,60 @@ class _Converter:
         raise ExpressionError(self._refusal(node), offset)
 
     def _name(self, name: str, offset: int) -> Expression:
-        if self.variable and self._unmarked(name) in (f"${self.variable}", f"${{{self.variable}}}"):
-            return Variable(self.variable, ITEM, offset)
+        variable = self._unmarked(name).strip("${}") if self.mark and self.mark in name else ""
+        if variable and variable in self.variables and self._unmarked(name) in (f"${variable}", f"${{{variable}}}"):
+            return Item(variable, offset) if variable in self.datasets else Variable(Hole(variable), offset)
         return Ref(self._chosen(name, offset), offset)
 
     def _chosen(self, name: str, offset: int) -> str:
-        """Refuse a name that is made of the item: what a step reads is known before its loop runs."""
-        if self.variable and self.mark in name:
-            raise ExpressionError(f"{self._unmarked(name)!r}: ${self.variable} is a value and cannot be part of a name", offset)
+        """Refuse a name that is made of a value: what a step reads is known before its loop runs."""
+        if self.mark and self.mark in name:
+            whole = self._unmarked(name)
+            variable = next(item[1] or item[2] for item in PARAMETER.finditer(whole) if (item[1] or item[2]) in self.variables)
+            raise ExpressionError(f"{whole!r}: ${variable} is a value and cannot be part of a name", offset)
         return name
 
     def _unmarked(self, text: str) -> str:
         """The text as the user wrote it."""
-        if not self.variable:
-            return text
-        mark, name = self.mark, self.variable
-        return text.replace(f"{mark}{mark}{name}{mark}", f"${{{name}}}").replace(mark + name, f"${name}")
+        if self.star:
+            text = text.replace(self.star, "*")
+        if self.mark:
+            mark = self.mark
+            text = re.sub(f"{mark}{mark}([A-Za-z0-9_]+){mark}", r"${\1}", text).replace(mark, "$")
+        return text
 
-    def _filled(self, value: Any, offset: int) -> Expression:
-        """A plain value, with places for the item if it has any."""
-        filled, varies = template(value, self.variable)
-        return Variable(self.variable, filled, offset) if varies else Constant(filled, offset)
+    def _filled(self, value: str, offset: int) -> Expression:
+        """A text, with places for the values of variables if it has any."""
+        if not self.variables:
+            return Constant(value, offset)
+        filled, varies = template(value, self.variables)
+        if varies and (wrong := next((name for name in holes(filled) if name in self.datasets), "")):
+            raise ExpressionError(f"{value!r}: ${wrong} is a dataset and cannot be part of a text", offset)
+        return Variable(filled, offset) if varies else Constant(filled, offset)
+
+    def _instances(self, node: ast.expr, example: str) -> Expression:
+        """A step with a loop, or columns of it, or some of its instances."""
+        inner = self.convert(node)
+        if not isinstance(inner, (Ref, Column, Chosen)):
+            raise ExpressionError(f"only a step with a loop has instances, as in {example}", self.offset(node))
+        return inner
+
+    def _conditions(self, inside: ast.expr) -> tuple[Condition, ...]:
+        return tuple(map(self._condition, inside.elts if isinstance(inside, ast.Tuple) else [inside]))
+
+    def _condition(self, node: ast.expr) -> Condition:
+        offset = self.offset(node)
+        match node:
+            case ast.Compare(left=ast.Name(id=name), ops=[op], comparators=[right]) if type(op) in COMPARE:
+                return Condition(self._chosen(name, offset), COMPARE[type(op)], self._plain(right, "a condition"), offset)
+        raise ExpressionError("a condition compares a variable of the step's loop with a plain value: sweep[T >= 300, seed == 0]",
+                              offset)
 
     def _list(self, node: ast.List | ast.Tuple, offset: int) -> Expression:
         items = [self._plain(item) for item in node.elts]
         values = [item.template if isinstance(item, Variable) else item.value for item in items]
         varies = any(isinstance(item, Variable) for item in items)
-        return Variable(self.variable, values, offset) if varies else Constant(values, offset)
+        return Variable(values, offset) if varies else Constant(values, offset)
 
     def _refusal(self, node: ast.expr) -> str:
         text = self._unmarked(self.encoded[node.col_offset:node.end_col_offset].decode())
@@ -268,10 +350,10 @@ class _Converter:
             keywords[self._chosen(keyword.arg, self.offset(keyword))] = self.convert(keyword.value)
         return tuple(keywords.items())
 
-    def _plain(self, node: ast.expr) -> Constant | Variable:
+    def _plain(self, node: ast.expr, where: str = "a list") -> Constant | Variable:
         value = self.convert(node)
-        if not isinstance(value, (Constant, Variable)):
-            raise ExpressionError("a list may hold plain values only", self.offset(node))
+        if not isinstance(value, PLAIN):
+            raise ExpressionError(f"{where} may hold plain values only", self.offset(node))
         return value
 
 
@@ -313,6 +395,10 @@ def children(expression: Expression) -> tuple[Expression, ...]:
             return terms
         case Column(table=table):
             return (table,)
+        case Chosen(step=step) | Spread(step=step):
+            return (step,)
+        case Instances(refs=refs):
+            return refs
         case Call(arguments=arguments, keywords=keywords):
             return arguments + tuple(value for _, value in keywords)
     return ()

@@ -17,6 +17,7 @@ Shape = Annotated[list[Extent], Meta(min_length=1, description="Extents; cut int
 Rows = Annotated[list[Extent], Meta(min_length=2, max_length=2, description="The first row, and the one behind the last.")]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Items = Annotated[list[str | int | float | bool], Meta(min_length=1, description="The values of the variable, in order.")]
+Conditions = Annotated[list[str], Meta(min_length=1)]
 
 
 class Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,15 +79,32 @@ class Dataset(Part):
     SOURCES: ClassVar[tuple[str, ...]] = ("random", "normal", "arange", "full", "file")
 
 
+class Values(Part):
+    """Where the values of a variable come from; exactly one of file, files, blocks and rows."""
+
+    file: Annotated[str, Meta(description="Text file with one value a line, or a .csv or .tsv file.")] | None = None
+    column: Annotated[str, Meta(description="The column of a .csv or .tsv file.")] | None = None
+    files: Annotated[str, Meta(description="A pattern; the values are the paths of the files that match.")] | None = None
+    blocks: Annotated[str, Meta(description="A dataset or a step; the values are its blocks.")] | None = None
+    rows: Annotated[str, Meta(description="A dataset or a step; the values are its rows.")] | None = None
+
+    SOURCES: ClassVar[tuple[str, ...]] = ("file", "files", "blocks", "rows")
+
+
+Variables = Annotated[dict[Name, Items | Values | str], Meta(min_length=1)]
+
+
 class Step(Part):
     """One step: ``run`` is an expression, or the name of an operation that ``in`` and ``with`` belong to."""
 
     run: str
     inputs: Annotated[dict[Name, str | Number], Meta(description="Argument to expression.")] = field(name="in", default={})
     parameters: Annotated[dict[Name, Any], Meta(description="Argument to plain value.")] = field(name="with", default={})
-    loop: Annotated[dict[Name, Items | str], Meta(min_length=1, description="Variable to its values: list or range.")] = field(
+    loop: Annotated[Variables, Meta(description="Variable to its values: a grid of all combinations.")] = field(
         name="for", default={})
     replicas: Replicas = 1
+    beside: Annotated[Variables, Meta(description="Variable to its values, taken side by side.")] = field(name="zip", default={})
+    where: Annotated[str | Conditions, Meta(description="What must hold for the variables; several must hold together.")] = ""
     unit: str | None = None
     tags: list[str] = []
 

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import PurePath
-from typing import Any
 
 import msgspec
 import networkx as nx
 
 from mpiflow.errors import DocumentError, did_you_mean
 from mpiflow.workflow.convert import convert_document, shown
-from mpiflow.workflow.expressions import (
-    Call,
-    Constant,
-    Expression,
-    ExpressionError,
-    Ref,
-    Variable,
-    parse_expression,
-    references,
-    walk,
-)
+from mpiflow.workflow.expressions import PLAIN, Call, Constant, Expression, Ref, Variable, references, walk
 from mpiflow.workflow.located import Located, Path
-from mpiflow.workflow.loops import Loop, template
+from mpiflow.workflow.loops import Loop, holes, template
 from mpiflow.workflow.model import Document, Step
-from mpiflow.workflow.rules import HDF5_SUFFIXES, check_datasets, check_loop, check_results
+from mpiflow.workflow.rules import HDF5_SUFFIXES, check_datasets, check_results
+from mpiflow.workflow.sweeps import Read, loop_path, misused, parsed, read_loop, written_loop
 from mpiflow.workflow.text import locate
 
 __all__ = ["HDF5_SUFFIXES", "Workflow", "draft_workflow", "read_workflow"]
@@ -48,6 +40,7 @@ class Workflow:
         located: Where each value stands, and the problems noted so far.
         digest: Hash of the text and the parameters; equal on ranks that see the same workflow.
         loops: The loops of the steps that have one.
+        files: Contents of the files beside the document that it was read from as well, by their paths from there.
     """
 
     document: Document
@@ -57,6 +50,7 @@ class Workflow:
     located: Located
     digest: str
     loops: Mapping[str, Loop] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def fail(self, path: Path, message: str, offset: int | None = None, key: bool = False) -> None:
         """Note a problem at ``path`` of the document, to be raised by ``finish``; see ``Located.report``."""
@@ -87,28 +81,42 @@ class Workflow:
             raise DocumentError(self.located.problems)
 
 
-def read_workflow(text: str, file: str, overrides: Mapping[str, str] | None = None) -> Workflow:
-    """Read a workflow document. Pure.
+def _nothing(file: str) -> bytes:
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file)
+
+
+def read_workflow(text: str, file: str, overrides: Mapping[str, str] | None = None, read: Read = _nothing) -> Workflow:
+    """Read a workflow document. Pure, but for what ``read`` does.
 
     Args:
         text: YAML.
         file: Its name, for messages.
         overrides: Parameters given on the command line, as YAML text.
+        read: Gives the contents of a file that the document names, by its path from there; raises OSError.
 
     Raises:
         DocumentError: With every problem found.
     """
-    workflow = draft_workflow(text, file, overrides)
+    workflow = draft_workflow(text, file, overrides, read)
     workflow.finish()
     return workflow
 
 
-def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = None) -> Workflow:
-    """Read what can be read of a workflow document; what is wrong is noted, for ``Workflow.finish``. Pure.
+def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = None, read: Read = _nothing) -> Workflow:
+    """Read what can be read of a workflow document; what is wrong is noted, for ``Workflow.finish``.
+
+    See ``read_workflow``.
 
     Raises:
         DocumentError: Nothing of it can be read.
     """
+    files: dict[str, bytes] = {}
+
+    def reading(file: str) -> bytes:
+        if file not in files:
+            files[file] = read(file)
+        return files[file]
+
     located = locate(text, file, overrides or {})
     document = convert_document(located)
     if document is None:
@@ -117,21 +125,23 @@ def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = N
     parts: dict[str, Parts] = {}
     expressions, loops = {}, {}
     for name, step in document.steps.items():
-        loop = None if isinstance(step, str) else check_loop(located, name, step)
+        loop = None if isinstance(step, str) else read_loop(located, name, step, reading)
         if loop is not None:
             loops[name] = loop
-        elif _has_loop(located, name):                      # a wrong one: what $i is in the rest, nobody knows
+        elif written_loop(located, name):                   # a wrong one: what $i is in the rest, nobody knows
             parts[name] = ()
             continue
-        parts[name], expression = _expression(located, name, step, loop.variable if loop else "")
+        parts[name], expression = _expression(located, name, step, loop)
         if expression is not None:
             expressions[name] = expression
     names = _names(located)
     check_datasets(located, document)
     check_results(located, document, names)
     graph = _name_graph(located, document, parts, names)
-    digest = hashlib.blake2b(repr((text, sorted((overrides or {}).items()))).encode("utf-8", "surrogateescape"), digest_size=16)
-    return Workflow(document, expressions, parts, graph, located, digest.hexdigest(), loops)
+    _check_instances(located, parts, loops)
+    seen = (text, sorted((overrides or {}).items()), *([sorted(files.items())] if files else []))
+    digest = hashlib.blake2b(repr(seen).encode("utf-8", "surrogateescape"), digest_size=16)
+    return Workflow(document, expressions, parts, graph, located, digest.hexdigest(), loops, files)
 
 
 def _normal(file: str) -> str:
@@ -142,57 +152,40 @@ def _normal(file: str) -> str:
 
 # Steps
 
-def _has_loop(located: Located, name: str) -> bool:
-    written = located.value["steps"][name]
-    return isinstance(written, dict) and "for" in written
-
-
-def _expression(located: Located, name: str, step: str | Step, variable: str) -> tuple[Parts, Expression | None]:
+def _expression(located: Located, name: str, step: str | Step, loop: Loop | None) -> tuple[Parts, Expression | None]:
     """Parse a step's texts; ``run: name`` with ``in`` and ``with`` becomes a call."""
+    looped = tuple([((*loop_path(located, name, variable), found.kind), found.of)
+                    for variable, found in (loop.found.items() if loop else ()) if found.kind != "files"])
+    variables, datasets = (loop.variables, loop.datasets) if loop else ((), ())
     path: Path = ("steps", name)
     if isinstance(step, str) or not step.run.strip().isidentifier():
         for key, given in (() if isinstance(step, str) else (("in", step.inputs), ("with", step.parameters))):
             if given:
                 located.report((*path, key), f"{key!r} needs the name of an operation under 'run', not an expression", key=True)
         path, text = (path, step) if isinstance(step, str) else ((*path, "run"), step.run)
-        expression = _parsed(located, path, text, variable)
-        if isinstance(expression, (Constant, Variable)):
+        expression = parsed(located, path, text, variables, datasets)
+        if isinstance(expression, PLAIN):
             located.report(path, f"{shown(expression.value)} is no dataset; a step must compute one", offset=expression.offset)
             expression = None
-        return ((path, expression),) if expression else (), expression
+        return (*looped, *(((path, expression),) if expression else ())), expression
     parts, whole = [], True
     for argument, text in step.inputs.items():
-        expression = _parsed(located, (*path, "in", argument), str(text), variable)
+        expression = parsed(located, (*path, "in", argument), str(text), variables, datasets)
         if argument in step.parameters:
             located.report((*path, "with", argument), f"argument {argument!r} stands under 'in' as well", key=True)
         elif expression:
             parts.append(((*path, "in", argument), expression))
             continue
         whole = False
-    whole = whole and not _broken_inside(located, (*path, "in")) and not _broken_inside(located, (*path, "with"))
+    whole = whole and not located.broken_inside((*path, "in"), (*path, "with"))
     keywords = [(place[-1], expression) for place, expression in parts]
-    keywords += [(argument, _plain(value, variable)) for argument, value in step.parameters.items()]
-    return tuple(parts), Call(step.run.strip(), (), tuple(keywords)) if whole else None
-
-
-def _plain(value: Any, variable: str) -> Constant | Variable:
-    """A value under ``with``."""
-    filled, varies = template(value, variable) if variable else (value, False)
-    return Variable(variable, filled) if varies else Constant(filled)
-
-
-def _parsed(located: Located, path: Path, text: str, variable: str) -> Expression | None:
-    try:
-        return parse_expression(text, variable)
-    except ExpressionError as error:
-        cut = error.unclosed and located.followed_by(path) == ","
-        hint = "; inside { } an expression with a comma needs quotes" if cut else ""
-        located.report(path, str(error) + hint, offset=error.offset)
-        return None
-
-
-def _broken_inside(located: Located, path: Path) -> bool:
-    return bool(located.broken) and any(place[:len(path)] == path for place in located.broken)
+    for argument, value in step.parameters.items():
+        filled, varies = template(value, variables) if loop else (value, False)
+        if wrong := next((one for one in holes(filled) if one in datasets), ""):
+            located.report((*path, "with", argument), f"${wrong} is a dataset; datasets belong under 'in'")
+            whole = False
+        keywords.append((argument, Variable(filled) if varies else Constant(filled)))
+    return (*looped, *parts), Call(step.run.strip(), (), tuple(keywords)) if whole else None
 
 
 # Names
@@ -225,6 +218,17 @@ def _name_graph(located: Located, document: Document, parts: Mapping[str, Parts]
                 located.report(path, _no_name(ref, document, names), offset=ref.offset)
     _report_cycles(located, graph, list(document.steps))
     return graph
+
+
+def _check_instances(located: Located, parts: Mapping[str, Parts], loops: Mapping[str, Loop]) -> None:
+    """Report instances that there are not; of a step whose loop is wrong there may be any."""
+    variables = {name: loop.variables for name, loop in loops.items()}
+    wrong = [name for name in located.value["steps"] if name not in loops and written_loop(located, name)] if parts else ()
+    for pieces in parts.values():
+        for path, expression in pieces:
+            for step, offset, message in misused(expression, variables):
+                if step not in wrong and path not in located.broken:
+                    located.report(path, message, offset=offset)
 
 
 def _unsure(located: Located, names: Collection[str]) -> set[str] | None:

@@ -18,6 +18,8 @@ MAX_NODES = 1_000_000
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")        # what can be escaped in YAML, but neither printed nor put in a file name
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _TAG = "tag:yaml.org,2002:"
+LOOPS = ("for", "zip")                            # what makes a step a loop
+_VARYING = ("for", "zip", "where", "run", "in", "with")     # where the variables of a loop may stand
 
 
 class _Loader(yaml.SafeLoader):
@@ -260,6 +262,29 @@ class _Reader:
         return (value if known else node.value), ""         # what else a tag would make of it is not for us
 
 
+def plain_values(texts: Iterable[str]) -> list[Any]:
+    """Give the values of texts as YAML has them without quotes: 3, 1e-5, true, or text.
+
+    Raises:
+        ValueError: One of them has none.
+    """
+    reader, resolver, values = _Reader(Located("")), _Resolver(), []
+    for text in texts:
+        tag = resolver.resolve(yaml.ScalarNode, text, (True, False))
+        value, wrong = reader._plain(yaml.ScalarNode(tag, text))
+        unfit = value is None or (isinstance(value, float) and not math.isfinite(value)) or _NO_TEXT.search(text)
+        if wrong or unfit:
+            raise ValueError(wrong or f"{text!r} is no value")
+        values.append(value)
+    return values
+
+
+class _Resolver(yaml.resolver.Resolver):
+    """Tells numbers from text as the loader does."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
 def _name(key: yaml.Node) -> Any:
     """What tells a key from others."""
     return key.value if isinstance(key, yaml.ScalarNode) else id(key)
@@ -310,25 +335,27 @@ def _filled(document: Located, key: str, value: Any, params: Mapping[str, Any] |
 
 
 def _steps(document: Located, steps: dict[str, Any], params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Put parameters into steps; in those with a loop, its variable stays."""
+    """Put parameters into steps; in those with a loop, its variables stay."""
+    return {name: (_loop if isinstance(step, dict) and any(key in step for key in LOOPS) else _substitute)(
+        document, step, ("steps", name), params) for name, step in steps.items()}
+
+
+def _loop(document: Located, step: dict[str, Any], path: Path, params: Mapping[str, Any] | None) -> dict[str, Any]:
+    named = [_substitute(document, step[key], (*path, key), params) if isinstance(step[key], str) else step[key]
+             for key in LOOPS if key in step]
+    if all(isinstance(part, dict) and part for part in named):
+        variables: list[str] | None = [name for part in named for name in part]
+    else:                                                   # who knows what it should have been; reported elsewhere
+        variables = None
     done = {}
-    for name, step in steps.items():
-        path: Path = ("steps", name)
-        if isinstance(step, dict) and "for" in step:
-            loop = _substitute(document, step["for"], (*path, "for"), params)
-            done[name] = {key: loop if key == "for" else _loop_part(document, item, (*path, key), params, loop)
-                          for key, item in step.items()}
+    for key, value in step.items():
+        if key not in _VARYING:
+            done[key] = _substitute(document, value, (*path, key), params)
+        elif variables is None:
+            done[key] = _substitute(document, value, (*path, key), None)
         else:
-            done[name] = _substitute(document, step, path, params)
+            done[key] = _substitute(document, value, (*path, key), params, variables)
     return done
-
-
-def _loop_part(document: Located, value: Any, path: Path, params: Mapping[str, Any] | None, loop: Any) -> Any:
-    if path[-1] not in ("run", "in", "with"):
-        return _substitute(document, value, path, params)
-    if not isinstance(loop, dict) or not loop:              # who knows what it should have been; reported elsewhere
-        return _substitute(document, value, path, None)
-    return _substitute(document, value, path, params, tuple(loop))
 
 
 def _substitute(document: Located, value: Any, path: Path, params: Mapping[str, Any] | None,
