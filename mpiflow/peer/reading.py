@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,9 +57,10 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") ->
         rank: This rank.
         name: What the document is called in messages, if not ``file``.
     """
-    local, name = Local(), name or str(file)
+    local, name, folder = Local(), name or str(file), file.absolute().parent
     try:
-        local.workflow = draft_workflow(decode(file.read_bytes(), name), name, overrides)
+        local.workflow = draft_workflow(decode(file.read_bytes(), name), name, overrides,
+                                        lambda part: (folder / os.path.expanduser(part)).read_bytes())
     except OSError as error:
         local.absent = isinstance(error, FileNotFoundError)
         local.complaints.append(Complaint(name, 0, 0, f"cannot read the workflow: {error.strerror}"))
@@ -66,7 +68,6 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") ->
         local.complaints += [Complaint(p.file, p.line, p.column, p.message) for p in error.problems]
     if local.workflow is None:
         return local
-    folder = file.absolute().parent
     for index, module in enumerate(local.workflow.document.operations):
         try:
             local.code.append(load_module(folder / module, local.registry))

@@ -1,4 +1,4 @@
-"""A workflow that only some ranks can see: one of these sends it to the others, with the operation modules that it names.
+"""A workflow that only some ranks can see: one of these sends it to the others, with the modules and lists that it names.
 
 The others keep it in a directory of their own for as long as the run lasts. What is sent is the text of files, no more; it
 is read and checked there as if it had been there already. Files of datasets stay where they are.
@@ -18,7 +18,7 @@ from mpiflow.workflow.reading import Workflow
 
 
 class Parcel(Struct, frozen=True, array_like=True):
-    """The text of a document, and of the files beside it that its operations need, by their paths from there."""
+    """The text of a document, and of the files beside it that it needs, by their paths from there."""
 
     document: bytes
     files: tuple[tuple[str, bytes], ...]
@@ -36,17 +36,24 @@ def sender(hellos: Sequence[Hello]) -> int | None:
 def pack(file: Path, workflow: Workflow | None) -> bytes:
     """Put up a workflow for others. Local.
 
-    Modules that are named by an absolute path, or lie above the document, are not sent: all ranks must see these.
+    Files that are named by an absolute path, or lie above the document, are not sent: all ranks must see these.
 
     Raises:
         OSError: It cannot be read any more.
     """
     folder, files = file.absolute().parent, {}
+    if workflow:
+        files = {path: text for path, text in workflow.files.items() if _is_below(path)}
     for module in workflow.document.operations if workflow else ():
         path = PurePosixPath(module)
-        if not path.is_absolute() and ".." not in path.parts and (folder / path).is_file():
+        if _is_below(module) and (folder / path).is_file():
             files |= {str(path.with_name(f"{name}.py") if name else path): text for name, text in texts(folder / path).items()}
     return msgpack.encode(Parcel(file.read_bytes(), tuple(sorted(files.items()))))
+
+
+def _is_below(path: str) -> bool:
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts and not path.startswith("~")
 
 
 def unpack(data: bytes, name: str) -> tuple[Path, tempfile.TemporaryDirectory]:

@@ -76,3 +76,13 @@ def mentions(value: Any, path: str) -> bool:
         return path in value
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     return any(mentions(part, path) for part in parts)
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Number names that come again: a, b, a becomes a, b, a#2."""
+    counts: dict[str, int] = {}
+    found = []
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+        found.append(name if counts[name] == 1 else f"{name}#{counts[name]}")
+    return found

@@ -27,7 +27,7 @@ from mpiflow.operations.registry import BUILTIN, Registry
 from mpiflow.planning.checks import check, numbers
 from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK, Estimates, Expected
 from mpiflow.planning.forms import array_form
-from mpiflow.planning.instances import Instances, files_of, found_instances, mentions
+from mpiflow.planning.instances import Instances, distinct, files_of, found_instances, mentions
 from mpiflow.planning.sources import SourceBlock
 from mpiflow.planning.tasks import Block, Input, Kind, Task, TaskGraph, recipe_id
 from mpiflow.workflow.expressions import (
@@ -173,9 +173,11 @@ class _Lowering:
         tasks = self.graph.tasks
         for number in blocks.tasks if replicas > 1 else ():     # of several names for one block the most careful counts
             tasks[number] = replace(tasks[number], replicas=max(replicas, tasks[number].replicas))
-        ids = [tasks[task].id for task in blocks.tasks]
-        self.graph.datasets[name] = DatasetEntry(
-            name, recipe_id("blocks", ids), made_by, blocks.tasks, unit or "", tuple(tags))
+        self.graph.datasets[name] = self._entry(name, made_by, blocks, unit or "", tuple(tags))
+
+    def _entry(self, name: str, made_by: str, blocks: Blocks, unit: str, tags: tuple[str, ...]) -> DatasetEntry:
+        ids = [self.graph.tasks[task].id for task in blocks.tasks]
+        return DatasetEntry(name, recipe_id("blocks", ids), made_by, blocks.tasks, unit, tags)
 
     def write_results(self, writers: tuple[int, ...] | None) -> None:
         """Add one task for each result file; several results in one file are written together."""
@@ -184,10 +186,22 @@ class _Lowering:
             files.setdefault(file, []).append(name)
         for file, names in files.items():
             self.current = file
-            inputs = tuple(Input(name, self.named[name].tasks) for name in names)
-            entries = [(name, self.graph.datasets[name]) for name in names]
+            entries = [pair for name in names for pair in self._written(name)]
+            self.graph.written.update(entries)
+            inputs = tuple([Input(name, entry.tasks) for name, entry in entries])
             self._add(Kind.WRITE, "", inputs, (("file", file),), self.estimates.read(inputs, nbytes=0),
                       recipe=(file, [(name, entry.id, entry.unit, entry.tags) for name, entry in entries]), ranks=writers)
+
+    def _written(self, name: str) -> list[tuple[str, DatasetEntry]]:
+        """What is written of a result; of ``sweep.*`` each instance, by its name in a group."""
+        step = name.removesuffix(".*")
+        whole = self.graph.datasets[step]
+        if step == name:
+            return [(name, whole)]
+        found = self.instances[step]
+        names = distinct([f"{step}/{label(found.variables, row).replace('/', '_')}" for row in found.rows])
+        return [(part, self._entry(part, "step", blocks, whole.unit, whole.tags))
+                for part, blocks in zip(names, found.blocks, strict=True)]
 
     # Loops
 

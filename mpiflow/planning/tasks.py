@@ -111,10 +111,12 @@ class TaskGraph:
     Attributes:
         tasks: A task's number is its place here.
         datasets: What the document's names stand for.
+        written: What the names in result files stand for; instances of a step have one each.
     """
 
     tasks: list[Task] = field(default_factory=list)
     datasets: dict[str, DatasetEntry] = field(default_factory=dict)
+    written: dict[str, DatasetEntry] = field(default_factory=dict)
 
     @cached_property
     def needs(self) -> list[tuple[int, ...]]:

@@ -136,7 +136,7 @@ def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = N
             expressions[name] = expression
     names = _names(located)
     check_datasets(located, document)
-    check_results(located, document, names)
+    check_results(located, document, names, [name for name in document.steps if written_loop(located, name)])
     graph = _name_graph(located, document, parts, names)
     _check_instances(located, parts, loops)
     seen = (text, sorted((overrides or {}).items()), *([sorted(files.items())] if files else []))

@@ -72,20 +72,26 @@ def _fits(value: float, limits: tuple[int, int]) -> bool:
     return limits[0] <= value < limits[1]
 
 
-def check_results(located: Located, document: Document, names: Collection[str]) -> None:
+def check_results(located: Located, document: Document, names: Collection[str], loops: Collection[str]) -> None:
     """Report results that nobody makes, and files that cannot be written.
 
     Args:
         located: Takes what is wrong.
         document: Whose results.
         names: Datasets and steps, the broken ones too.
+        loops: Steps that have a loop.
     """
     owners: dict[PurePath, str] = {}
     files = {PurePath(file) for file in document.results.values()}
     for name, file in document.results.items():
         here, pure = ("results", name), PurePath(file)
-        if name not in names and not {("steps",), ("datasets",)} & located.broken:
-            located.report(here, f"no step or dataset {name!r}" + did_you_mean(name, names), key=True)
+        step = name.removesuffix(".*")
+        if step not in names and not {("steps",), ("datasets",)} & located.broken:
+            located.report(here, f"no step or dataset {step!r}" + did_you_mean(step, names), key=True)
+        elif step != name and step in names and step not in loops:
+            located.report(here, f"{step!r} has no instances: it is no step with 'for'", key=True)
+        elif step != name and pure.suffix.lower() not in HDF5_SUFFIXES:
+            located.report(here, f"only an HDF5 file can hold instances one by one, not {file!r}")
         if not pure.name or file.endswith("/"):
             located.report(here, f"{file!r} is no file name")
         elif ".." in pure.parts:

@@ -137,8 +137,8 @@ class _Reader:
         values, varies = template(written, self._variables)
         early = [name for name in holes(values) if name not in before]
         if early:
-            self._located.report(path, f"${early[0]} has no value here; a variable of 'for' may use those before it, one of 'zip' "
-                                 "those of 'for'")
+            self._located.report(path, f"${early[0]} has no value here; a variable of 'for' may use those before it, one of "
+                                 "'zip' those of 'for'")
         elif not varies:
             try:
                 return parse_items(values)
