@@ -44,6 +44,7 @@ class Operation:
         seconds: Expected run time [s], or a function of the size of all inputs [bytes] and of arguments.
         dtype: Dtype of the result, checked when it is made.
         code: Hash of the code; a part of the ids of all results.
+        key: What the registry calls it, if that is not its name: another document may have another one of that name.
     """
 
     name: str
@@ -59,9 +60,11 @@ class Operation:
     seconds: Estimate = None
     dtype: str | None = None
     code: str = ""
+    key: str = ""
     parameters: dict[str, inspect.Parameter] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.key or self.name)
         object.__setattr__(self, "parameters", dict(inspect.signature(self.function).parameters))
         for mistake in (*self._mistakes_in_declarations(), *self._mistakes_in_arguments()):
             raise ValueError(f"operation {self.name!r}: {mistake}")

@@ -88,6 +88,21 @@ def _is_builtin(item: Operation) -> bool:
     return getattr(item.function, "__module__", None) in {module.__name__ for module in _BUILTIN_MODULES}
 
 
+def adopt(registry: Registry, others: Registry) -> dict[str, str]:
+    """Add the operations of an inner document to ``registry``; give the key there of each that it can name.
+
+    Where two operations share a name, the later one has the start of its code in its key.
+    """
+    keys = {}
+    for name, item in others.items():
+        key = name
+        if name in registry and registry[name].code != item.code:
+            key = f"{name}@{item.code[:8] if item.code != BUILTIN else BUILTIN}"
+        registry.setdefault(key, dataclasses.replace(item, key=key))
+        keys[name] = key
+    return keys
+
+
 def texts(path: Path) -> dict[str, bytes]:
     """Give the text of a module, under no name, and by name those of its neighbours that it imports, directly or not. Local.
 

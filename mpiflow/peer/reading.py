@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
 from mpiflow.errors import DocumentError, Problem
-from mpiflow.operations.registry import ModuleError, Registry, builtin_operations, load_module
+from mpiflow.operations.registry import ModuleError, Registry, adopt, builtin_operations, load_module
 from mpiflow.planning.checks import check
 from mpiflow.storage.sources import discover
 from mpiflow.workflow.reading import Workflow, draft_workflow
@@ -40,12 +40,11 @@ class Local:
         """Give what is wrong besides the ``complaints`` of all ranks, seen from what all of them know: ``sources``."""
         if self.workflow is None:
             return []
-        located = self.workflow.located
         for complaint in complaints:
-            located.heard(complaint.line, complaint.column)
-        num = len(located.problems)
+            self.workflow.heard(complaint.file, complaint.line, complaint.column)
+        before = set(self.workflow.problems)
         check(self.workflow, self.registry, sources)
-        return located.problems[num:]
+        return [problem for problem in self.workflow.problems if problem not in before]
 
 
 def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") -> Local:
@@ -73,7 +72,26 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") ->
             local.code.append(load_module(folder / module, local.registry))
         except ModuleError as error:
             local.workflow.fail(("operations", index), str(error))
+    _load_inner(local, folder)
     local.sources, complaints = discover(local.workflow, folder, rank)
-    problems = DocumentError(local.workflow.located.problems).problems
+    problems = DocumentError(local.workflow.problems).problems
     local.complaints += [*(Complaint(p.file, p.line, p.column, p.message) for p in problems), *complaints]
     return local
+
+
+def _load_inner(local: Local, folder: Path) -> None:
+    """Load the modules of inner documents, each of which has the operations of its own modules only."""
+    registries: dict[str, Registry] = {file: builtin_operations() for file in dict.fromkeys(local.workflow.whole.homes.values())}
+    loaded: set[tuple[str, str]] = set()
+    for located, index, module, home in local.workflow.whole.modules:
+        if (home, module) in loaded:
+            continue
+        loaded.add((home, module))
+        try:
+            local.code.append(load_module(folder / os.path.expanduser(module), registries[home]))
+        except ModuleError as error:
+            located.report(("operations", index), str(error))
+    outermost = local.workflow.located.file
+    for home, registry in registries.items():
+        if home != os.path.basename(outermost):
+            local.workflow.keys[home] = adopt(local.registry, registry)

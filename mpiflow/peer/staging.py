@@ -1,4 +1,4 @@
-"""A workflow that only some ranks can see: one of these sends it to the others, with the modules and lists that it names.
+"""A workflow that only some ranks can see: one of these sends it to the others, with the files that it names.
 
 The others keep it in a directory of their own for as long as the run lasts. What is sent is the text of files, no more; it
 is read and checked there as if it had been there already. Files of datasets stay where they are.
@@ -44,7 +44,8 @@ def pack(file: Path, workflow: Workflow | None) -> bytes:
     folder, files = file.absolute().parent, {}
     if workflow:
         files = {path: text for path, text in workflow.files.items() if _is_below(path)}
-    for module in workflow.document.operations if workflow else ():
+    modules = (*workflow.document.operations, *[path for _, _, path, _ in workflow.whole.modules]) if workflow else ()
+    for module in modules:
         path = PurePosixPath(module)
         if _is_below(module) and (folder / path).is_file():
             files |= {str(path.with_name(f"{name}.py") if name else path): text for name, text in texts(folder / path).items()}

@@ -20,18 +20,17 @@ def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     Returns:
         The blocks of each dataset that is right.
     """
-    broken = workflow.located.broken
-    complete = not any(path[:1] == ("operations",) for path in broken)      # else an unknown one may be in a bad module
+    complete = not workflow.broken_modules()                # else an unknown one may be in a bad module
     for name, expression in workflow.expressions.items():
         for item in walk(expression):
-            operation = registry.get(item.operation) if isinstance(item, Call) else None
+            operation = registry.get(workflow.operation(name, item.operation)) if isinstance(item, Call) else None
             if operation is not None:
                 _check_arguments(workflow, name, operation, item)
             elif isinstance(item, Call) and complete:
                 workflow.fail_at(name, item, unknown_operation(item.operation, registry))
     for name, loop in workflow.loops.items():
         check_files(workflow, name, loop, sources)
-    unusable = {path[1] for path in broken if path[:1] == ("datasets",) and path[1:]}
+    unusable = workflow.broken_datasets()
     return {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
 
 

@@ -12,7 +12,7 @@ from mpiflow.errors import ranges
 from mpiflow.workflow.filters import Chooser
 from mpiflow.workflow.loops import Loop, LoopError, Row
 from mpiflow.workflow.reading import Workflow
-from mpiflow.workflow.sweeps import instances, loop_path
+from mpiflow.workflow.sweeps import instances
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def check_files(workflow: Workflow, step: str, loop: Loop, sources: Sequence[Sou
         seen: dict[str, list[SourceEntry]] = {}
         for entry in entries:
             seen.setdefault(entry.file, []).append(entry)
-        path = (*loop_path(workflow.located, step, variable), "files")
+        path = (*workflow.loop_path(step, variable), "files")
         if not entries:
             workflow.fail(path, f"no rank sees a file that matches {found.of!r} (relative paths start at the workflow file)")
         elif odd := next((file for file, several in seen.items() if len(several) > 1), ""):
@@ -65,7 +65,7 @@ def found_instances(workflow: Workflow, step: str, loop: Loop, given: Mapping[st
     try:
         return instances(loop, given)
     except LoopError as error:
-        workflow.fail(loop_path(workflow.located, step, error.variable), str(error))
+        workflow.fail(workflow.loop_path(step, error.variable), str(error))
         workflow.finish()
         raise
 

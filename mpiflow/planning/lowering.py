@@ -34,6 +34,7 @@ from mpiflow.workflow.expressions import (
     PLAIN,
     Call,
     Chosen,
+    Collected,
     Column,
     Expression,
     Item,
@@ -47,7 +48,7 @@ from mpiflow.workflow.expressions import (
 from mpiflow.workflow.filters import FilterError
 from mpiflow.workflow.loops import Loop, Row, bound, label
 from mpiflow.workflow.reading import Workflow
-from mpiflow.workflow.sweeps import loop_of, loop_path
+from mpiflow.workflow.sweeps import loop_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,9 @@ class _Lowering:
         self.graph = TaskGraph()
         self.numbers: dict[str, int] = {}
         self.named: dict[str, Blocks] = {}
-        self.current = ""
+        self.current = ""                                   # the step that tasks belong to
+        self.name = ""                                      # the same, as the workflow names it
+        self.outer = ""                                     # the instance of loops around it
         self.estimates = Estimates(self.graph.tasks, lambda message: workflow.fail(("steps", self.current), message))
         self.sources = sources
         self.instances: dict[str, Instances] = {}
@@ -134,7 +137,7 @@ class _Lowering:
     def load(self, name: str, blocks: Sequence[SourceBlock]) -> None:
         dataset = self.workflow.document.datasets[name]
         pinned = None if dataset.rank is None else (dataset.rank % self.size,)
-        self.current = name
+        self.current, self.label = self.workflow.whole.groups.get(name, (name, ""))
         tasks, starts = [], [0]
         for block in blocks:
             expected = Expected(block.nbytes, SECONDS_PER_TASK + block.nbytes / BYTES_PER_SECOND,
@@ -161,10 +164,11 @@ class _Lowering:
         return None if ranks is not None and len(ranks) == self.size else ranks
 
     def step(self, name: str) -> None:
-        self.current = name
         step = self.workflow.document.steps[name]
         unit, tags, replicas = (None, (), 1) if isinstance(step, str) else (step.unit, step.tags, step.replicas)
         loop, expression = self.workflow.loops.get(name), self.workflow.expressions[name]
+        self.current, self.outer = self.workflow.whole.groups.get(name, (name, ""))
+        self.name, self.label = name, self.outer
         blocks = self._loop(name, loop, expression) if loop else self.evaluate(expression)
         self._name(name, "step", blocks, unit, tags, replicas)
 
@@ -173,7 +177,8 @@ class _Lowering:
         tasks = self.graph.tasks
         for number in blocks.tasks if replicas > 1 else ():     # of several names for one block the most careful counts
             tasks[number] = replace(tasks[number], replicas=max(replicas, tasks[number].replicas))
-        self.graph.datasets[name] = self._entry(name, made_by, blocks, unit or "", tuple(tags))
+        if name not in self.workflow.whole.groups:          # what an instance has is a part of what all of them have
+            self.graph.datasets[name] = self._entry(name, made_by, blocks, unit or "", tuple(tags))
 
     def _entry(self, name: str, made_by: str, blocks: Blocks, unit: str, tags: tuple[str, ...]) -> DatasetEntry:
         ids = [self.graph.tasks[task].id for task in blocks.tasks]
@@ -218,7 +223,8 @@ class _Lowering:
         self.fixed = {id(part): None for part in parts if id(part) not in varying}
         found = self._repeated(loop, rows, expression) or [self._instance(loop, row, expression) for row in rows]
         self.instances[name] = Instances(loop.variables, rows, found)
-        self.values, self.items, self.files, self.label, self.fixed, self.sums, self.bound = {}, {}, {}, "", {}, {}, {}
+        self.values, self.items, self.files, self.fixed, self.sums, self.bound = {}, {}, {}, {}, {}, {}
+        self.label = self.outer
         return _joined(found)
 
     def _rows(self, name: str, loop: Loop) -> Sequence[Row]:
@@ -236,7 +242,7 @@ class _Lowering:
 
     def _num_rows(self, name: str, variable: str, blocks: Blocks) -> int:
         if blocks.starts is None:
-            self.workflow.fail(loop_path(self.workflow.located, name, variable),
+            self.workflow.fail(self.workflow.loop_path(name, variable),
                                "how many rows there will be is not known before the run; go through its 'blocks'")
             self.workflow.finish()
         return blocks.starts[-1]
@@ -252,12 +258,15 @@ class _Lowering:
 
     def _instance(self, loop: Loop, row: Row, expression: Expression) -> Blocks:
         self.values = dict(zip(loop.variables, row, strict=True))
-        self.label = label(loop.variables, row)
+        self.label = self._label(loop.variables, row)
         return self.evaluate(expression)
+
+    def _label(self, variables: Sequence[str], row: Row) -> str:
+        return f"{self.outer},{label(variables, row)}" if self.outer else label(variables, row)
 
     def _repeated(self, loop: Loop, rows: Sequence[Row], call: Expression) -> list[Blocks] | None:
         """Quick way for the plainest loop: one call on the same whole datasets for all instances; None if it is another."""
-        operation = self.registry[call.operation] if isinstance(call, Call) else None
+        operation = self._operation(call) if isinstance(call, Call) else None
         if operation is None or operation.linear or loop.found or self._is_own(operation, "concatenate", "column"):
             return None
         arguments = self._bind(operation, call)
@@ -276,8 +285,8 @@ class _Lowering:
             number = self.numbers.get(identity)
             if number is None:
                 right = expected or self.estimates.applied(operation, inputs, parameters, None)
-                self.label = label(names, row)
-                number = self._append(identity, right, Kind.APPLY, operation.name, inputs, parameters)
+                self.label = self._label(names, row)
+                number = self._append(identity, right, Kind.APPLY, operation.key, inputs, parameters)
             found.append(Blocks((number,)))
         return found
 
@@ -298,6 +307,10 @@ class _Lowering:
                 return self.named[name]
             case Item(name=name):
                 return self._item(name)
+            case Collected(refs=refs, variables=variables, rows=rows):
+                found = [self.named[ref.name] for ref in refs]
+                self.instances[self.name] = Instances(variables, rows, found)
+                return _joined(found)
             case Chosen() | Spread():
                 return _joined(self._instances(expression))
             case Sum():
@@ -320,7 +333,7 @@ class _Lowering:
         try:
             return self._chosen(expression)
         except FilterError as error:
-            self.workflow.fail_at(self.current, expression, str(error))
+            self.workflow.fail_at(self.name, expression, str(error))
             self.workflow.finish()
 
     def _chosen(self, expression: Chosen) -> list[Blocks]:
@@ -346,7 +359,7 @@ class _Lowering:
         return Blocks(tasks, table.starts)
 
     def _call(self, call: Call) -> Blocks:
-        operation = self.registry[call.operation]
+        operation = self._operation(call)
         if operation.linear:
             return self._linear(operation, call)
         arguments, parameters = self._arguments(operation, call)
@@ -360,6 +373,9 @@ class _Lowering:
                 return aligned
         inputs = tuple([Input(name, blocks.tasks) for name, blocks in arguments])
         return Blocks((self._apply(operation, inputs, parameters),))
+
+    def _operation(self, call: Call) -> Operation:
+        return self.registry[self.workflow.operation(self.name, call.operation)]
 
     def _is_own(self, operation: Operation, *names: str) -> bool:
         """Whether it is a built-in operation of one of these names."""
@@ -416,8 +432,8 @@ class _Lowering:
         """Give the summands that a linear operation is applied to one by one."""
         if isinstance(expression, Sum) and not numbers(expression):
             return [part for term in expression.terms for part in self._terms(term)]
-        if isinstance(expression, Call) and self.registry[expression.operation].additive:
-            operation = self.registry[expression.operation]
+        if isinstance(expression, Call) and self._operation(expression).additive:
+            operation = self._operation(expression)
             split = _split(operation, expression)
             if isinstance(split, (Sum, Call)):
                 whole, parameters = self._arguments(operation, expression, skip_first=True)
@@ -444,11 +460,11 @@ class _Lowering:
         estimated = operation.estimated_by["finish_nbytes"]
         sizes = tuple(Input(name, item.tasks) for name, item in whole if name in estimated and name not in wanted)
         hints = tuple(item for item in parameters if item[0] in wanted or item[0] in estimated)
-        return self._add(Kind.FINISH, operation.name, inputs, given, self.estimates.finished(operation, inputs, hints, sizes))
+        return self._add(Kind.FINISH, operation.key, inputs, given, self.estimates.finished(operation, inputs, hints, sizes))
 
     def _combine(self, operation: Operation, pair: tuple[int, int]) -> int:
         inputs = tuple(Input("", (task,)) for task in pair)
-        return self._add(Kind.COMBINE, operation.name, inputs, (), self.estimates.combined(operation, inputs))
+        return self._add(Kind.COMBINE, operation.key, inputs, (), self.estimates.combined(operation, inputs))
 
     def _apply(self, operation: Operation, inputs: tuple[Input, ...], parameters: tuple, rows: int | None = None) -> int:
         expected = self.estimates.applied(operation, inputs, parameters, rows)
@@ -456,14 +472,14 @@ class _Lowering:
                 if variable in self.values and mentions(parameters, self.values[variable])]
         if read:
             return self._reading(operation, inputs, parameters, expected, read)
-        return self._add(Kind.APPLY, operation.name, inputs, parameters, expected, rows=rows)
+        return self._add(Kind.APPLY, operation.key, inputs, parameters, expected, rows=rows)
 
     def _reading(self, operation: Operation, inputs: tuple[Input, ...], parameters: tuple, expected: Expected,
                  read: Sequence[SourceEntry]) -> int:
         """Apply an operation to files that its plain arguments name: where they are seen, and anew when they change."""
         seeing = [rank for rank in range(self.size) if all(rank in entry.holders for entry in read)]
         number = self._add(
-            Kind.APPLY, operation.name, inputs, parameters, expected,
+            Kind.APPLY, operation.key, inputs, parameters, expected,
             recipe=tuple([(entry.file, entry.size, entry.mtime_ns, entry.inode) for entry in read]),
             ranks=None if len(seeing) == self.size else tuple(seeing))
         if not seeing:
@@ -474,10 +490,10 @@ class _Lowering:
     def _add(self, kind: Kind, operation: str, inputs: tuple[Input, ...], parameters: tuple, expected: Expected, *,
              recipe: tuple = (), rows: int | None = None, **fields: Any) -> int:
         """Add a task, or give the number of the one with the same recipe."""
-        code = self.registry[operation].code if operation else ""
+        called, code = (self.registry[operation].name, self.registry[operation].code) if operation else ("", "")
         tasks = self.graph.tasks
         arguments = [(item.argument, [tasks[task].id for task in item.tasks], item.cut) for item in inputs]
-        identity = recipe_id(kind, operation, code, parameters, arguments, recipe, rows)
+        identity = recipe_id(kind, called, code, parameters, arguments, recipe, rows)
         number = self.numbers.get(identity)
         if number is None:
             number = self._append(identity, expected, kind, operation, inputs, parameters, rows=rows, **fields)

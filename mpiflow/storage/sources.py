@@ -41,18 +41,16 @@ def discover(workflow: Workflow, folder: Path, rank: int) -> tuple[tuple[SourceE
         An entry for each file seen, and what is wrong with files that are seen but cannot be used.
     """
     entries, complaints = [], []
-    marks = workflow.located.marks
-    broken = {path[1] for path in workflow.located.broken if path[:1] == ("datasets",) and path[1:]}
+    broken = workflow.broken_datasets()
     for name, dataset in workflow.document.datasets.items():
         for file in () if name in broken else _matches(dataset, folder):
             try:
                 entries.append(_describe(name, dataset, file, rank))
             except MachineError as error:
-                file_mark = marks["datasets", name, "file"]
-                line, column = marks.get(("datasets", name, "path"), file_mark) if isinstance(error, _ArrayError) else file_mark
+                mark = workflow.mark(("datasets", name, "path")) if isinstance(error, _ArrayError) else None
                 # Names in files and of files need not be UTF-8, which messages are.
                 message = str(error).encode(errors="backslashreplace").decode()
-                complaints.append(Complaint(workflow.located.file, line, column, message))
+                complaints.append(Complaint(*(mark or workflow.mark(("datasets", name, "file"))), message))
     for name, loop in workflow.loops.items():
         for variable, found in loop.found.items():
             if found.kind == "files":

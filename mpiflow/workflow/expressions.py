@@ -11,11 +11,11 @@ import math
 import re
 import tokenize
 import warnings
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mpiflow.workflow.loops import PARAMETER, Hole, holes, template, written
+from mpiflow.workflow.loops import PARAMETER, Hole, Row, bound, holes, template, written
 
 BINARY = {
     ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.FloorDiv: "floor_divide",
@@ -136,14 +136,16 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Instances:
-    """Datasets that are the instances of one step, in order; not written by users."""
+class Collected:
+    """Datasets that are the instances of one step, in order, with the values of the variables; not written by users."""
 
     refs: tuple[Ref, ...]
+    variables: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
     offset: int = field(default=0, compare=False)
 
 
-Expression = Ref | Constant | Variable | Item | Sum | Column | Call | Chosen | Spread | Instances
+Expression = Ref | Constant | Variable | Item | Sum | Column | Call | Chosen | Spread | Collected
 PLAIN = (Constant, Variable)
 _STAR = re.compile(r"(?:(?<!\w)[A-Za-z_]\w*|\])\.\*")     # what Python does not take
 
@@ -397,7 +399,7 @@ def children(expression: Expression) -> tuple[Expression, ...]:
             return (table,)
         case Chosen(step=step) | Spread(step=step):
             return (step,)
-        case Instances(refs=refs):
+        case Collected(refs=refs):
             return refs
         case Call(arguments=arguments, keywords=keywords):
             return arguments + tuple(value for _, value in keywords)
@@ -407,3 +409,42 @@ def children(expression: Expression) -> tuple[Expression, ...]:
 def references(expression: Expression) -> tuple[Ref, ...]:
     """Give every reference to a dataset or step, left to right."""
     return tuple(item for item in walk(expression) if isinstance(item, Ref))
+
+
+def renamed(expression: Expression, name: Callable[[Ref], Expression], column: Callable[[Column], Expression | None],
+            values: Mapping[str, Any] | None, memo: dict[int, Expression]) -> Expression:
+    """Give ``expression`` with other names in it.
+
+    Args:
+        expression: What to go through.
+        name: Gives what stands for a reference.
+        column: Gives what stands for a column, if something else does.
+        values: Values of variables, to be put in.
+        memo: What has become of parts, by id: the same part becomes the same again.
+    """
+    def again(part: Expression) -> Expression:
+        if id(part) not in memo:
+            memo[id(part)] = renew(part)
+        return memo[id(part)]
+
+    def renew(part: Expression) -> Expression:
+        match part:
+            case Ref():
+                return name(part)
+            case Column(table=table):
+                return column(part) or replace(part, table=again(table))
+            case Sum(terms=terms):
+                return replace(part, terms=tuple(map(again, terms)))
+            case Call(arguments=arguments, keywords=keywords):
+                return replace(part, arguments=tuple(map(again, arguments)),
+                               keywords=tuple([(key, again(item)) for key, item in keywords]))
+            case Spread(step=step):
+                return replace(part, step=again(step))
+            case Chosen(step=step, conditions=conditions):
+                return replace(part, step=again(step), conditions=tuple(
+                    [replace(item, value=again(item.value)) for item in conditions]))
+            case Variable(template=template, offset=offset) if values is not None:
+                return Constant(bound(template, values), offset)
+        return part
+
+    return again(expression)

@@ -95,9 +95,13 @@ Variables = Annotated[dict[Name, Items | Values | str], Meta(min_length=1)]
 
 
 class Step(Part):
-    """One step: ``run`` is an expression, or the name of an operation that ``in`` and ``with`` belong to."""
+    """One step: ``run`` is an expression, or the name of an operation that ``in`` and ``with`` belong to.
 
-    run: str
+    Instead of ``run``, ``workflow`` names another document, which is done with these inputs and parameters.
+    """
+
+    run: str | None = None
+    workflow: Annotated[str, Meta(description="Another document; 'in' gives its inputs, 'with' its params.")] | None = None
     inputs: Annotated[dict[Name, str | Number], Meta(description="Argument to expression.")] = field(name="in", default={})
     parameters: Annotated[dict[Name, Any], Meta(description="Argument to plain value.")] = field(name="with", default={})
     loop: Annotated[Variables, Meta(description="Variable to its values: a grid of all combinations.")] = field(
@@ -117,5 +121,6 @@ class Document(Part):
     steps: Annotated[dict[Name, str | Step], Meta(min_length=1)]
     params: dict[Name, Any] = {}
     operations: Annotated[list[str], Meta(description="Python files with @operation functions.")] = []
+    inputs: Annotated[list[Name], Meta(description="What another document gives this one, as datasets.")] = []
     datasets: dict[Name, Dataset] = {}
     results: Annotated[dict[str, str], Meta(description="Step or dataset to file.")] = {}

@@ -72,7 +72,8 @@ def _fits(value: float, limits: tuple[int, int]) -> bool:
     return limits[0] <= value < limits[1]
 
 
-def check_results(located: Located, document: Document, names: Collection[str], loops: Collection[str]) -> None:
+def check_results(located: Located, document: Document, names: Collection[str], loops: Collection[str],
+                  others: Collection[str]) -> None:
     """Report results that nobody makes, and files that cannot be written.
 
     Args:
@@ -80,13 +81,16 @@ def check_results(located: Located, document: Document, names: Collection[str], 
         document: Whose results.
         names: Datasets and steps, the broken ones too.
         loops: Steps that have a loop.
+        others: Steps that are other documents: what they have is checked when that is known.
     """
     owners: dict[PurePath, str] = {}
     files = {PurePath(file) for file in document.results.values()}
     for name, file in document.results.items():
         here, pure = ("results", name), PurePath(file)
         step = name.removesuffix(".*")
-        if step not in names and not {("steps",), ("datasets",)} & located.broken:
+        if step.partition(".")[0] in others:
+            pass
+        elif step not in names and not {("steps",), ("datasets",)} & located.broken:
             located.report(here, f"no step or dataset {step!r}" + did_you_mean(step, names), key=True)
         elif step != name and step in names and step not in loops:
             located.report(here, f"{step!r} has no instances: it is no step with 'for'", key=True)

@@ -6,6 +6,7 @@ import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -140,17 +141,39 @@ def locate(text: str, file: str, overrides: Mapping[str, str]) -> Located:
     Raises:
         DocumentError: The text is not YAML, or far too large.
     """
-    root = parse(text, file)
+    return filled(unfilled(text, file), overrides)
+
+
+def unfilled(text: str, file: str) -> Located:
+    """Read ``text`` into plain values, parameters not put in; see ``locate``."""
     document = Located(file, exactly=lambda: _texts(text, file))
+    root = parse(text, file)
     try:
-        plain = _Reader(document).read(root, ())
+        document.value = _Reader(document).read(root, ())
+    except RecursionError:
+        raise DocumentError([Problem(file, 1, 1, "the document is nested too deeply")]) from None
+    return document
+
+
+def filled(source: Located, overrides: Mapping[str, str], values: Mapping[str, Any] | None = None) -> Located:
+    """Give an ``unfilled`` document with every ``$name`` replaced by its parameter; the source stays as it is.
+
+    Args:
+        source: What was read.
+        overrides: Parameters given on the command line, as YAML text.
+        values: Parameters that the document has, with other values.
+    """
+    plain = source.value
+    document = replace(source, texts=dict(source.texts), problems=[*source.problems], broken=set(source.broken))
+    try:
         if isinstance(plain, dict):
             misspelt = "params" not in plain and any(did_you_mean(key, ["params"]) for key in plain)
             params = _parameters(document, None if misspelt else plain.get("params", {}), overrides)
+            params = params if params is None else params | dict(values or {})
             plain = {key: _filled(document, key, value, params) for key, value in plain.items()}
             plain.update({"params": params} if params else {})
     except RecursionError:
-        raise DocumentError([Problem(file, 1, 1, "the document is nested too deeply")]) from None
+        raise DocumentError([Problem(source.file, 1, 1, "the document is nested too deeply")]) from None
     document.value = plain
     return document
 
@@ -327,7 +350,7 @@ def _override(document: Located, name: str, text: str) -> Any:
 
 def _filled(document: Located, key: str, value: Any, params: Mapping[str, Any] | None) -> Any:
     """Put parameters into one section of the document."""
-    if key in ("params", "name"):
+    if key in ("params", "name", "inputs"):
         return value
     if key == "steps" and isinstance(value, dict):
         return _steps(document, value, params)
