@@ -95,7 +95,8 @@ def test_an_escaped_text_stays_as_it_is(text):
 
 
 @pytest.mark.parametrize(("text", "expression"), [
-    ("f(A, $i)", Call("f", (Ref("A"), Variable(Hole("i"))))), ("f(A, k=${i})", Call("f", (Ref("A"),), (("k", Variable(Hole("i"))),))),
+    ("f(A, $i)", Call("f", (Ref("A"), Variable(Hole("i"))))),
+    ("f(A, k=${i})", Call("f", (Ref("A"),), (("k", Variable(Hole("i"))),))),
     ("f('$$')", Call("f", (Constant("$"),))), ("f([1, $i])", Call("f", (Variable([1, Hole("i")]),))),
     ("A * $i", Call("multiply", (Ref("A"), Variable(Hole("i"))))),
 ])
