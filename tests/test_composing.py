@@ -40,7 +40,7 @@ results: {c: c.h5, in1.a: a.h5}
     "needs.yaml": "mpiflow: 1\nname: r\ninputs: [q]\nsteps: {s: sum(q)}\nresults: {s: a.h5}\n",
     "circle.yaml": "mpiflow: 1\nname: r\nsteps: {s: {workflow: deep/../w.yaml}}\n",
     "wrong.yaml": "mpiflow: 1\nname: r\nsteps: {s: sum(q)}\nresults: {s: a.h5}\n",
-    "unknown.yaml": "mpiflow: 1\nname: r\ndatasets: {q: {full: {shape: [3], value: 1}}}\nsteps: {s: summ(q)}\nresults: {s: a.h5}\n",
+    "unknown.yaml": "mpiflow: 1\nname: r\ndatasets: {q: {arange: {stop: 3}}}\nsteps: {s: summ(q)}\nresults: {s: a.h5}\n",
     "text.yaml": "mpiflow: 1\nname: ]\n",
 }
 
@@ -135,13 +135,13 @@ def test_inner_documents_are_part_of_the_digest():
     ("{workflow: needs.yaml, in: {q: 3}}", "w.yaml:5:37", "an input is a dataset, not 3"),
     ("{workflow: needs.yaml, in: {q: B}}", "w.yaml:5:37", "no dataset or step 'B'"),
     ("{workflow: needs.yaml, in: {q: summ(A)}}", "w.yaml:5:37", "no operation 'summ'; did you mean 'sum'?"),
-    ("{workflow: needs.yaml, in: {q: sum(A, axs=0)}}", "w.yaml:5:44", "sum has no argument 'axs'; did you mean 'axis'?"),
+    ("{workflow: needs.yaml, in: {q: 'sum(A, axs=0)'}}", "w.yaml:5:45", "sum has no argument 'axs'; did you mean 'axis'?"),
     ("{workflow: sub.yaml, with: {m: 3}}", "w.yaml:5:34", "sub.yaml has no parameter 'm'; it has n, by"),
     ("{workflow: sub.yaml, with: {n: ten}}", "sub.yaml:5:55", "'stop' must be a whole number, not 'ten'"),
     ("{workflow: sub.yaml, run: A}", "w.yaml:5:7", "a step has 'run' or 'workflow', not both"),
     ("{unit: nm}", "w.yaml:5:3", "key 'run' is missing in 'r'"),
     ("{for: {i: {blocks: A}}, workflow: needs.yaml, in: {q: $i}}", "w.yaml:5:25", "a workflow cannot be done for blocks"),
-    ("{workflow: deep/mid.yaml, in: {z: r.c}}", "w.yaml:5:33", "steps depend on each other: 'r.c' needs"),
+    ("{workflow: deep/mid.yaml, in: {z: r.c}}", "w.yaml:5:37", "steps depend on each other: 'r.z' needs 'r.c'"),
     ("{workflow: sub.yaml}\n  s: r.y", "w.yaml:6:6", "sub.yaml has no result 'y'; it has b, a"),
     ("{workflow: sub.yaml}\n  s: sum(r)", "w.yaml:6:10", "'r' is a workflow; name one of its results: r.b, r.a"),
     ("{workflow: sub.yaml}\n  s: sum(r.b.*)", "w.yaml:6:10", "'r.b' has no instances"),
@@ -197,19 +197,19 @@ def test_operations_datasets_and_lists_of_an_inner_workflow_are_its_own(folder):
 
 
 def test_an_inner_workflow_has_no_operations_of_the_outer_one(folder):
-    (folder / "ops.py").write_text(OPS.format("other", "* 0"))
+    (folder / "ops.py").write_text(OPS.format("zigzag", "* 0"))
     text = (folder / "inner/sub.yaml").read_text()
-    (folder / "w.yaml").write_text((folder / "w.yaml").read_text().replace("mean(A)", "other(A)"))
-    (folder / "inner/sub.yaml").write_text(text.replace("mean(x)", "other(x)"))
+    (folder / "w.yaml").write_text((folder / "w.yaml").read_text().replace("mean(A)", "zigzag(A)"))
+    (folder / "inner/sub.yaml").write_text(text.replace("mean(x)", "zigzag(x)"))
     ended = mpiflow(None, "check", "w.yaml", cwd=folder)
-    assert (ended.status, ended.err) == (2, "mpiflow: error: inner/sub.yaml:6:15: no operation 'other'; built-in ones are listed "
+    assert (ended.status, ended.err) == (2, "mpiflow: error: inner/sub.yaml:6:15: no operation 'zigzag'; built-in ones are listed "
                                             "in docs/workflow.md\n")
 
 
 @pytest.mark.parametrize(("file", "old", "new", "message"), [
-    ("inner/sub.yaml", "x.npy", "y.npy", "inner/sub.yaml:4:25: no rank sees the file 'inner/y.npy'"),
+    ("inner/sub.yaml", "x.npy", "y.npy", "inner/sub.yaml:4:22: no rank sees the file 'inner/y.npy'"),
     ("inner/sub.yaml", "own.py", "on.py", "inner/sub.yaml:3:14: "),
-    ("inner/sub.yaml", "v.txt", "u.txt", "inner/sub.yaml:7:25: cannot read u.txt: No such file or directory"),
+    ("inner/sub.yaml", "v.txt", "u.txt", "inner/sub.yaml:7:23: cannot read u.txt: No such file or directory"),
 ])
 def test_a_file_that_an_inner_workflow_lacks_is_one_message_in_its_document(folder, file, old, new, message):
     (folder / file).write_text((folder / file).read_text().replace(old, new))

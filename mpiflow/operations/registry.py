@@ -10,6 +10,7 @@ import importlib.machinery
 import sys
 import traceback
 import types
+from collections.abc import Iterable
 from pathlib import Path
 
 from mpiflow.errors import did_you_mean
@@ -191,6 +192,6 @@ def _last_place(error: BaseException, path: Path) -> str:
     return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")
 
 
-def unknown_operation(name: str, registry: Registry) -> str:
+def unknown_operation(name: str, known: Iterable[str]) -> str:
     """Say that there is no operation ``name``."""
-    return f"no operation {name!r}" + (did_you_mean(name, registry) or "; built-in ones are listed in docs/workflow.md")
+    return f"no operation {name!r}" + (did_you_mean(name, known) or "; built-in ones are listed in docs/workflow.md")

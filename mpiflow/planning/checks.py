@@ -27,7 +27,7 @@ def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
             if operation is not None:
                 _check_arguments(workflow, name, operation, item)
             elif isinstance(item, Call) and complete:
-                workflow.fail_at(name, item, unknown_operation(item.operation, registry))
+                workflow.fail_at(name, item, unknown_operation(item.operation, workflow.operations(name, registry)))
     for name, loop in workflow.loops.items():
         check_files(workflow, name, loop, sources)
     unusable = workflow.broken_datasets()

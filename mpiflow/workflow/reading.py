@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -117,6 +117,10 @@ class Workflow:
         home = self.whole.homes.get(step)
         return self.keys.get(home, {}).get(name, "") if home in self.keys else name
 
+    def operations(self, step: str, registry: Collection[str]) -> list[str]:
+        """Give the names of the operations that ``step`` can call, of those in ``registry``."""
+        return [name for name in self.keys.get(self.whole.homes.get(step), registry) if name.isidentifier()]
+
     def finish(self) -> None:
         """Raise all problems noted so far.
 
@@ -197,12 +201,18 @@ def _check_instances(workflow: Workflow) -> None:
     for name, pieces in workflow.parts.items():
         for path, expression in pieces:
             for step, offset, message in misused(expression, variables):
-                located, place = workflow.place(("steps", step))
-                wrong = step not in workflow.expressions or (place[0] == "steps" and len(place) == 2 and step not in variables
-                                                             and written_loop(located, place[1]))
                 here = workflow.place(("steps", name))[0]
-                if not wrong and path not in here.broken:
+                if path not in here.broken and not _is_wrong(workflow, step, variables):
                     here.report(path, message, offset=offset)
+
+
+def _is_wrong(workflow: Workflow, step: str, loops: Collection[str]) -> bool:
+    """Whether something is wrong with a step, or with its loop, that is reported itself."""
+    if step in workflow.document.datasets:
+        return False
+    located, place = workflow.place(("steps", step))
+    return step not in workflow.expressions or (
+        place[0] == "steps" and len(place) == 2 and step not in loops and written_loop(located, place[1]))
 
 
 def _report_cycles(workflow: Workflow) -> None:
