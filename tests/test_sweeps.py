@@ -257,6 +257,12 @@ def test_wrong_results_of_instances_are_problems_at_their_places(results, messag
     assert [problem.line for problem in error.value.problems] == [7]
 
 
+def test_copies_of_a_file_on_several_disks_are_one_file():
+    sources = [SourceEntry(source_of("s", "p"), "/d/a", 1, 1, inode, (), "", "", (rank,)) for rank, inode in enumerate((5, 6))]
+    (task,) = graph_of("  s: {for: {p: {files: /d/*}}, run: noop($p)}", sources, size=3).tasks
+    assert task.ranks == (0, 1)
+
+
 def test_a_file_that_ranks_see_differently_is_refused():
     with pytest.raises(DocumentError, match="/d/a is not the same file on all ranks"):
         graph_of("  s: {for: {p: {files: /d/*}}, run: noop($p)}", entries(("/d/a", 1, 0), ("/d/a", 2, 1)))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from msgspec.structs import replace
+
 from mpiflow.catalog.entries import SourceEntry
 from mpiflow.errors import ranges
 from mpiflow.workflow.filters import Chooser
@@ -35,8 +37,16 @@ def source_of(step: str, variable: str) -> str:
 
 
 def files_of(sources: Sequence[SourceEntry], step: str, variable: str) -> list[SourceEntry]:
-    """Give the files that a variable goes through, in order of their paths."""
-    return [entry for entry in sources if entry.dataset == source_of(step, variable)]
+    """Give the files that a variable goes through, in order of their paths.
+
+    Files of one path that differ in nothing but their inodes are copies of one file, on disks of several nodes.
+    """
+    found: dict[SourceEntry, list[SourceEntry]] = {}
+    for entry in sources:
+        if entry.dataset == source_of(step, variable):
+            found.setdefault(replace(entry, inode=0, holders=()), []).append(entry)
+    return [copies[0] if len(copies) == 1 else replace(
+        one, holders=tuple(sorted({rank for entry in copies for rank in entry.holders}))) for one, copies in found.items()]
 
 
 def check_files(workflow: Workflow, step: str, loop: Loop, sources: Sequence[SourceEntry]) -> None:
