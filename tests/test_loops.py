@@ -16,8 +16,9 @@ from mpiflow.operations.registry import builtin_operations
 from mpiflow.operations.values import concatenate
 from mpiflow.peer.execute import Executor
 from mpiflow.planning.lowering import lower
-from mpiflow.workflow.expressions import Call, Constant, ExpressionError, Ref, Variable, parse_expression
+from mpiflow.workflow.expressions import Call, Constant, Ref, Variable
 from mpiflow.workflow.loops import Hole, bound, escaped, parse_items, template
+from mpiflow.workflow.parsing import ExpressionError, parse_expression
 from mpiflow.workflow.reading import read_workflow
 
 

@@ -17,9 +17,9 @@ from mpiflow.planning.instances import distinct, mentions, source_of
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import make_plan
-from mpiflow.workflow.expressions import parse_expression
 from mpiflow.workflow.filters import holds
 from mpiflow.workflow.loops import label
+from mpiflow.workflow.parsing import parse_expression
 from mpiflow.workflow.reading import read_workflow
 
 FILES = {"v.txt": b"# temperatures\n1\n\n2.5\nabc\ntrue\n", "t.csv": b"T, p\n1,2\n3,1e-3\n", "short.csv": b"T\n1,2\n",

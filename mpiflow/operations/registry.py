@@ -16,7 +16,7 @@ from pathlib import Path
 from mpiflow.errors import did_you_mean
 from mpiflow.operations import arrays, reductions, replaying
 from mpiflow.operations.operation import Operation
-from mpiflow.workflow.expressions import BINARY, COMPARE, UNARY
+from mpiflow.workflow.parsing import BINARY, COMPARE, UNARY
 
 Registry = dict[str, Operation]
 BUILTIN = "mpiflow-1"       # raise it when a built-in operation gives other values

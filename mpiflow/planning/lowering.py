@@ -11,8 +11,7 @@ The split *defines* the value of a linear operation, wherever its tasks run::
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -24,6 +23,7 @@ from mpiflow.catalog.entries import SourceEntry
 from mpiflow.errors import InternalError
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import BUILTIN, Registry
+from mpiflow.planning.blocks import Arguments, Blocks, added, fixed_parts, joined, split
 from mpiflow.planning.checks import check, numbers
 from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK, Estimates, Expected
 from mpiflow.planning.forms import array_form
@@ -42,37 +42,11 @@ from mpiflow.workflow.expressions import (
     Spread,
     Sum,
     Variable,
-    children,
-    walk,
 )
 from mpiflow.workflow.filters import FilterError
-from mpiflow.workflow.loops import Loop, Row, bound, label
+from mpiflow.workflow.loops import Loop, Row, label
 from mpiflow.workflow.reading import Workflow
 from mpiflow.workflow.sweeps import loop_of
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """A dataset as the tasks that make its blocks, and where each block's rows start, if known."""
-
-    tasks: tuple[int, ...]
-    starts: tuple[int, ...] | None = None       # one more than blocks: the last is the number of rows
-
-    def rows(self, block: int) -> int | None:
-        """Number of rows of one block, if known."""
-        return None if self.starts is None else self.starts[block + 1] - self.starts[block]
-
-
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """The arguments of a call: datasets, and plain ones in order of their names, each with whether variables are in it."""
-
-    datasets: tuple[tuple[str, Expression], ...]
-    plain: tuple[tuple[str, Any, bool], ...]
-
-    def parameters(self, values: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-        """The plain arguments when the variables of the loop have these values."""
-        return tuple([(name, bound(value, values) if varies else value) for name, value, varies in self.plain])
 
 
 def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry], size: int, *,
@@ -213,19 +187,12 @@ class _Lowering:
     def _loop(self, name: str, loop: Loop, expression: Expression) -> Blocks:
         """Evaluate ``expression`` for each instance; the blocks of all, in order, are those of the step."""
         rows = loop.rows or self._rows(name, loop)
-        parts = list(walk(expression))
-        varying: set[int] = set()
-        for part in reversed(parts):                        # what is inside comes first
-            varies = isinstance(part, (Variable, Item)) or (
-                isinstance(part, Chosen) and any(isinstance(item.value, Variable) for item in part.conditions))
-            if varies or any(id(inner) in varying for inner in children(part)):
-                varying.add(id(part))
-        self.fixed = {id(part): None for part in parts if id(part) not in varying}
+        self.fixed = dict.fromkeys(fixed_parts(expression))
         found = self._repeated(loop, rows, expression) or [self._instance(loop, row, expression) for row in rows]
         self.instances[name] = Instances(loop.variables, rows, found)
         self.values, self.items, self.files, self.fixed, self.sums, self.bound = {}, {}, {}, {}, {}, {}
         self.label = self.outer
-        return _joined(found)
+        return joined(found)
 
     def _rows(self, name: str, loop: Loop) -> Sequence[Row]:
         """The instances of a loop over what was not known before the ranks met; a block or a row has its number as value."""
@@ -310,9 +277,9 @@ class _Lowering:
             case Collected(refs=refs, variables=variables, rows=rows):
                 found = [self.named[ref.name] for ref in refs]
                 self.instances[self.name] = Instances(variables, rows, found)
-                return _joined(found)
+                return joined(found)
             case Chosen() | Spread():
-                return _joined(self._instances(expression))
+                return joined(self._instances(expression))
             case Sum():
                 return self._sum(expression)
             case Column(table=table, name=name):
@@ -348,10 +315,10 @@ class _Lowering:
 
     def _sum(self, expression: Sum) -> Blocks:
         """Add terms along a binary tree over their positions."""
-        added = self.sums.get(id(expression)) or _added(expression.terms)
+        total = self.sums.get(id(expression)) or added(expression.terms)
         if self.fixed:                                      # in a loop, which asks again
-            self.sums[id(expression)] = added
-        return self.evaluate(added)
+            self.sums[id(expression)] = total
+        return self.evaluate(total)
 
     def _column(self, table: Blocks, name: str) -> Blocks:
         """Take a column of each block; every column of a table of known rows has them."""
@@ -364,7 +331,7 @@ class _Lowering:
             return self._linear(operation, call)
         arguments, parameters = self._arguments(operation, call)
         if self._is_own(operation, "concatenate"):
-            return _joined([blocks for _, blocks in arguments])
+            return joined([blocks for _, blocks in arguments])
         if self._is_own(operation, "column") and len(arguments) == 1 and len(parameters) == 1:
             return self._column(arguments[0][1], parameters[0][1])
         if operation.elementwise and any(len(blocks.tasks) > 1 for _, blocks in arguments):
@@ -424,8 +391,8 @@ class _Lowering:
     def _linear(self, operation: Operation, call: Call) -> Blocks:
         whole, parameters = self._arguments(operation, call, skip_first=True)
         terms = [self._apply_each(operation, operation.first, part, whole, parameters)
-                 for part in self._terms(_split(operation, call))]
-        parts = _joined(terms)
+                 for part in self._terms(split(operation, call))]
+        parts = joined(terms)
         return parts if operation.blockwise else Blocks((self._close(operation, parts.tasks, whole, parameters),))
 
     def _terms(self, expression: Expression) -> list[Blocks]:
@@ -434,10 +401,10 @@ class _Lowering:
             return [part for term in expression.terms for part in self._terms(term)]
         if isinstance(expression, Call) and self._operation(expression).additive:
             operation = self._operation(expression)
-            split = _split(operation, expression)
-            if isinstance(split, (Sum, Call)):
+            inner = split(operation, expression)
+            if isinstance(inner, (Sum, Call)):
                 whole, parameters = self._arguments(operation, expression, skip_first=True)
-                parts = [self._apply_each(operation, operation.first, part, whole, parameters) for part in self._terms(split)]
+                parts = [self._apply_each(operation, operation.first, part, whole, parameters) for part in self._terms(inner)]
                 return [Blocks((self._close(operation, part.tasks, whole, parameters),)) for part in parts]
         return [self.evaluate(expression)]
 
@@ -507,28 +474,3 @@ class _Lowering:
                           nbytes=expected.nbytes, seconds=expected.seconds, instance=self.label, **fields))
         self.estimates.note(number, expected)
         return number
-
-
-def _added(terms: Sequence[Expression]) -> Expression:
-    """Terms added along a binary tree over their positions."""
-    while len(terms) > 1:
-        terms = [Call("add", tuple(terms[i:i + 2])) if i + 1 < len(terms) else terms[i] for i in range(0, len(terms), 2)]
-    return terms[0]
-
-
-def _split(operation: Operation, call: Call) -> Expression:
-    """The argument that a linear operation splits."""
-    return call.arguments[0] if call.arguments else dict(call.keywords)[operation.first]
-
-
-def _joined(parts: Sequence[Blocks]) -> Blocks:
-    """The blocks of several datasets one after the other."""
-    tasks = tuple(task for part in parts for task in part.tasks)
-    if any(part.starts is None for part in parts):
-        return Blocks(tasks)
-    starts = [0]
-    for part in parts:
-        offset = starts[-1]
-        starts += [offset + start for start in part.starts[1:]]
-    return Blocks(tasks, tuple(starts))
-

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from mpiflow.errors import did_you_mean
-from mpiflow.workflow.expressions import ExpressionError, parse_expression
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.model import LARGEST, Document, Name
+from mpiflow.workflow.parsing import ExpressionError, parse_expression
 from mpiflow.workflow.text import LOOPS
 
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")

@@ -8,21 +8,12 @@ from pathlib import PurePath
 from typing import Any
 
 from mpiflow.errors import DocumentError, did_you_mean
-from mpiflow.workflow.expressions import (
-    Chosen,
-    Column,
-    Expression,
-    ExpressionError,
-    Item,
-    Ref,
-    Spread,
-    parse_expression,
-    walk,
-)
+from mpiflow.workflow.expressions import Chosen, Column, Expression, Item, Ref, Spread, walk
 from mpiflow.workflow.filters import FilterError, holds, misfits
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.loops import Axis, Found, Loop, LoopError, Row, combinations, holes, parse_items, template
 from mpiflow.workflow.model import Step, Values
+from mpiflow.workflow.parsing import ExpressionError, parse_expression
 from mpiflow.workflow.text import LOOPS, decode, plain_values
 
 Read = Callable[[str], bytes]
