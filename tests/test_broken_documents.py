@@ -27,7 +27,7 @@ steps:
 results: {total: out.h5}
 """
 OPS = "from mpiflow import operation\n\n@operation(elementwise=True)\ndef shift(x, by):\n    return x + by\n"
-INNER = b"mpiflow: 1\nname: inner\ninputs: [x]\ndatasets: {x: {arange: {stop: 3}}}\nsteps: {total: sum(x)}\nresults: {total: t.h5}\n"
+INNER = b"mpiflow: 1\nname: i\ninputs: [x]\ndatasets: {x: {arange: {stop: 3}}}\nsteps: {total: sum(x)}\nresults: {total: t.h5}\n"
 HERE = "‹"      # stands before the token that a message is about
 
 
