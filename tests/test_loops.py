@@ -199,7 +199,7 @@ def test_ten_thousand_instances_are_compiled_in_no_time():
     text = HEAD + "  s: {for: {i: range(10000)}, run: noop($i)}"
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         assert len(lower(read_workflow(text, "w.yaml"), REGISTRY, (), 2).tasks) == 10_000
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.5         # 0.05 s on a quiet machine; written out it would be a second
