@@ -37,4 +37,4 @@ test: lint examples/adk/adk.h5md $(SURVIVING)/.installed
 	for n in $(SIZES); do echo "== tests/mpi on $$n ranks"; timeout 300 mpirun -n $$n python -m pytest -q tests/mpi || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(SURVIVING) build *.egg-info examples/adk/adk.h5md
+	rm -rf $(VENV) $(SURVIVING) build *.egg-info examples/adk/adk.h5md examples/chain/simulate

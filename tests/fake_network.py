@@ -177,6 +177,7 @@ class FakeShell:
 
     @property
     def crowded(self) -> bool:
+        """Whether memory is short, as chance has it."""
         return self._network.chance.random() < 0.3
 
     def start(self, task: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta, TaskEntry
 from mpiflow.catalog.states import State
-from mpiflow.peer.copies import SHARE, Copies, spare_memory
+from mpiflow.peer.copies import Copies
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import make_plan
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, recipe_id
@@ -93,7 +93,7 @@ def test_a_replica_goes_when_all_that_is_made_of_it_is_held_here_and_only_then()
     copies, _ = copies_of(plan, 0)
     for block, left in ((0, [0]), (1, [0, 1]), (2, [1, 2]), (2, [1, 2])):
         copies.take(block, X, plan)
-        assert list(copies.replicas) == left
+        assert list(copies.replicas) == left and copies.nbytes == 100 * len(left)
     copies.clear()
     assert not copies.replicas and not copies.popular
 
@@ -104,35 +104,3 @@ def test_a_replica_that_comes_after_all_that_is_made_of_it_is_not_kept():
     for block in (1, 0):
         copies.take(block, X, plan)
     assert list(copies.replicas) == [1]
-
-
-# Memory of a node
-
-def node(folder, groups, **limits):
-    """Give the arguments for a node with 1000 KiB available whose process is in ``groups``."""
-    proc, cgroups = folder / "proc", folder / "cgroup"
-    (proc / "self").mkdir(parents=True)
-    (proc / "meminfo").write_text("MemTotal: 5000 kB\nMemAvailable: 1000 kB\n")
-    (proc / "self" / "cgroup").write_text(groups)
-    for path, number in limits.items():
-        file = cgroups / path.replace("__", "/").replace("DOT", ".")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{number}\n")
-    return proc, cgroups
-
-
-def test_ranks_share_what_a_node_has_to_spare(tmp_path):
-    where = node(tmp_path, "0::/\n")
-    assert spare_memory(1, *where) == int(SHARE * 1000 * 1024) and spare_memory(4, *where) == int(SHARE * 1000 * 1024) // 4
-
-
-@pytest.mark.parametrize("groups, limits", [
-    ("0::/a/b\n", {"a__b__memoryDOTmax": "max", "a__memoryDOTmax": 9000, "a__memoryDOTcurrent": 1000}),
-    ("4:cpu,memory:/a\n0::/\n", {"memory__a__memoryDOTlimit_in_bytes": 9000, "memory__a__memoryDOTusage_in_bytes": 1000})])
-def test_the_limit_of_a_job_counts(tmp_path, groups, limits):
-    assert spare_memory(1, *node(tmp_path, groups, **limits)) == SHARE * 8000
-
-
-def test_a_system_that_does_not_say_has_nothing_to_spare(tmp_path):
-    assert spare_memory(1, tmp_path, tmp_path) == 0
-    assert spare_memory(1) > 0, "this one does"

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from launching import mpiflow
 
+from mpiflow.peer.memory import available_memory
+
 ROWS, WIDTH, BLOCKS = 400_000, 25, 40           # 80 MB
 OPERATIONS = """\
 import resource
@@ -94,3 +96,44 @@ def test_the_memory_of_a_rank_stays_bounded(folder):
 def test_a_task_that_cannot_fit_is_refused_before_anything_runs(folder):
     ended = mpiflow(2, folder / "large.yaml", "--memory", "1MB", "--no-save", cwd=folder)
     assert ended.status == 2 and "use more memory or more blocks" in ended.err and ended.err.count("a task needs") == 1
+
+
+# Memory of a node
+
+def node(folder, groups, **limits):
+    """Give the arguments for a node with 1000 KiB available whose process is in ``groups``."""
+    proc, cgroups = folder / "proc", folder / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal: 5000 kB\nMemAvailable: 1000 kB\n")
+    (proc / "self" / "cgroup").write_text(groups)
+    for path, number in limits.items():
+        file = cgroups / path.replace("__", "/").replace("DOT", ".")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{number}\n")
+    return proc, cgroups
+
+
+def test_ranks_share_what_a_node_has(tmp_path):
+    where = node(tmp_path, "0::/\n")
+    assert available_memory(1, {}, *where) == 1000 << 10 and available_memory(4, {}, *where) == 250 << 10
+
+
+@pytest.mark.parametrize("groups, limits", [
+    ("0::/a/b\n", {"a__b__memoryDOTmax": "max", "a__memoryDOTmax": 9000, "a__memoryDOTcurrent": 1000}),
+    ("4:cpu,memory:/a\n0::/\n", {"memory__a__memoryDOTlimit_in_bytes": 9000, "memory__a__memoryDOTusage_in_bytes": 1000})])
+def test_the_limit_of_a_job_counts(tmp_path, groups, limits):
+    assert available_memory(1, {}, *node(tmp_path, groups, **limits)) == 8000
+
+
+@pytest.mark.parametrize("environment", [
+    {"SLURM_MEM_PER_NODE": "4"}, {"SLURM_MEM_PER_CPU": "2", "SLURM_CPUS_ON_NODE": "2"},
+    {"SLURM_MEM_PER_NODE": "4", "SLURM_MEM_PER_CPU": "", "SLURM_CPUS_ON_NODE": "1"}])
+def test_what_slurm_grants_counts(tmp_path, environment):
+    proc, cgroups = node(tmp_path, "0::/\n")
+    (proc / "meminfo").write_text("MemAvailable: 9999999 kB\n")
+    assert available_memory(2, environment, proc, cgroups) == 2 << 20
+
+
+def test_a_system_that_does_not_say_gives_nothing(tmp_path):
+    assert available_memory(1, {}, tmp_path, tmp_path) == 0
+    assert available_memory(1) > 0, "this one does"

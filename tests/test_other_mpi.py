@@ -38,6 +38,16 @@ def test_open_mpi_gives_the_bits_that_mpich_gives(tmp_path):
 
 
 @needs_open_mpi
+def test_a_program_with_the_mpi_of_its_rank_does_not_take_itself_for_one(tmp_path):
+    """Debian's LAMMPS is built with this very Open MPI."""
+    ended = open_mpi(2, "mpiflow", EXAMPLES / "lammps" / "workflow.yaml", "--results", tmp_path, "--no-save",
+                     "--set", "cells=2", "--set", "steps=100")
+    assert ended.status == 0, ended.err
+    with h5py.File(tmp_path / "lammps" / "melt.h5") as file:
+        assert file["averages"].shape == (12, 4)
+
+
+@needs_open_mpi
 def test_transfers_and_epochs_run_on_open_mpi():
     ended = open_mpi(3, "pytest", "-q", "-p", "no:cacheprovider", EXAMPLES.parent / "tests" / "mpi" / "test_transfers.py",
                      EXAMPLES.parent / "tests" / "mpi" / "test_epochs.py")

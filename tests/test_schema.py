@@ -18,6 +18,25 @@ from mpiflow.workflow.text import locate
 
 SCHEMA = json_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+PROGRAM = """\
+mpiflow: 1
+name: program
+params: {n: 3}
+datasets:
+  file: {file: in.melt, as: bytes}
+  d: {arange: {stop: 3}}
+steps:
+  many:
+    for: {i: [1, 2]}
+    run: [lmp, -in, "{in.f}", $i, 3, 0.5]
+    in: {f: file, d: {data: d + 1, file: d.txt, format: text}}
+    out: {a: text, b: {file: b.h5, format: hdf5, path: /b, keep: "b-$i.h5"}}
+    stdout: said.txt
+    env: {A: b, C: 3}
+    retries: 2
+    timeout: 10m
+    on-error: continue
+"""
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*/*.yaml"))
 law = settings(derandomize=True, deadline=None, max_examples=100)
 
@@ -60,6 +79,7 @@ def test_every_example_fits(path):
 
 def test_a_document_with_every_key_fits():
     VALIDATOR.validate(written(RICH))
+    VALIDATOR.validate(written(PROGRAM))
 
 
 def test_every_key_of_the_types_is_in_the_schema():
@@ -150,3 +170,25 @@ def test_what_the_schema_refuses_mpiflow_refuses(path):
             continue
         with pytest.raises(DocumentError):
             read_workflow(yaml.safe_dump(data, allow_unicode=True), "w.yaml")
+
+
+# Programs
+
+PROGRAM_PATHS = [path for path in paths(written(PROGRAM)) if path[0] in ("datasets", "steps")]
+
+
+@pytest.mark.parametrize("path", PROGRAM_PATHS, ids=dotted)
+def test_of_a_program_what_the_schema_refuses_mpiflow_refuses(path):
+    document = written(PROGRAM)
+    read_workflow(yaml.safe_dump(document), "w.yaml")
+    assert right(changed(document, path, "$n"))
+    for value in (None, True, -1, 0, 0.5, 7, "", "text", "3", [], [1, 2], ["x"], {}, {"x": 1}):
+        data = changed(document, path, value)
+        if not right(data):
+            with pytest.raises(DocumentError):
+                read_workflow(yaml.safe_dump(data), "w.yaml")
+
+
+@pytest.mark.parametrize("path", [("steps", "many", "in", "d"), ("steps", "many", "out", "b")], ids=dotted)
+def test_an_unknown_key_of_a_file_does_not_fit(path):
+    assert not right(changed(written(PROGRAM), (*path, "unknown"), 1))

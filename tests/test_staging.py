@@ -24,7 +24,8 @@ datasets:
   mine: {file: "FOLDER/*/part.npy"}
 steps:
   t: twice(a)
-  s: sum(t) + sum(mine)
+  s: sum(t) + sum(mine) + sum(p.y)
+  p: {for: {i: [1, 2, 3]}, run: [./own, $i], out: {y: text}}
 results: {s: out/s.npy}
 """
 
@@ -39,6 +40,8 @@ def folders(tmp_path):
     (tmp_path / "seeing/w.yaml").write_text(WORKFLOW.replace("FOLDER", str(tmp_path)))
     (tmp_path / "seeing/lib/ops.py").write_text(OPS)
     (tmp_path / "seeing/lib/near.py").write_text("FACTOR = 2\n")
+    (tmp_path / "seeing/own").write_text("#!/bin/sh\necho $1 > y.txt\n")
+    (tmp_path / "seeing/own").chmod(0o755)
     return tmp_path
 
 
@@ -75,6 +78,7 @@ def test_a_mistake_in_a_workflow_that_one_rank_sees_is_one_message(folders):
 
 def test_another_workflow_of_that_name_is_refused(folders):
     shutil.copytree(folders / "seeing/lib", folders / "blind/lib")
+    shutil.copy(folders / "seeing/own", folders / "blind")
     (folders / "blind/w.yaml").write_text(WORKFLOW.replace("sum(t)", "mean(t)"))
     ended = run(folders, ["seeing", "blind", "blind too"])
     assert ended.status == 2 and "ranks see different contents of w.yaml" in ended.err

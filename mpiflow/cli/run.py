@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="save no blocks; with --resume or --cache, only take them")
     add_memory(parser)
     parser.add_argument("--scratch", type=Path, metavar="DIR", default=Path(tempfile.gettempdir()),
-                        help="where blocks go that exceed the memory, on a disk of each node (default: $TMPDIR, or /tmp)")
+                        help="where programs run and blocks go that exceed the memory: a disk of each node "
+                             "(default: $TMPDIR, or /tmp)")
     parser.add_argument("--grace", type=_seconds, default=20.0, metavar="SECONDS",
                         help="how long running tasks may go on after a signal to stop (default: 20)")
     parser.add_argument("--watch", type=_seconds, default=30.0, metavar="SECONDS",

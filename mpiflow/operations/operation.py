@@ -63,6 +63,8 @@ class Operation:
     key: str = ""
     parameters: dict[str, inspect.Parameter] = field(init=False, repr=False, compare=False)
 
+    guess = 0.0             # run time [s] besides what follows from sizes, as long as nobody knows better
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", self.key or self.name)
         object.__setattr__(self, "parameters", dict(inspect.signature(self.function).parameters))

@@ -9,9 +9,7 @@ the memory that is to spare.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta
@@ -29,6 +27,7 @@ class Copies:
     Attributes:
         replicas: Blocks that the user wants to be held here.
         popular: Blocks that others may need again, oldest first.
+        nbytes: What replicas take [bytes].
     """
 
     def __init__(self, rank: int, graph: TaskGraph, catalog: Catalog, spare: int) -> None:
@@ -46,6 +45,7 @@ class Copies:
         self.popular: dict[int, Value] = {}
         self._came: dict[int, int] = {}         # replica, kept or not any more: blocks made of it that have not come here
         self._next: dict[int, int] = {}         # popular block: which of its readers has not run
+        self.nbytes = 0
         self._taken = 0                         # memory of popular blocks [bytes]
 
     def take(self, block: int, value: Value, plan: Plan) -> None:
@@ -56,10 +56,14 @@ class Copies:
             value: Its value, which nobody changes any more.
             plan: The plan in force.
         """
-        if self._rank in plan.holders.get(block, ()):
+        if self.holds(block, plan):
             self._hold(block, value)
         elif len(self._consumers[block]) > 1 and (plan.routes[block] or plan.ranks[block] != self._rank):
             self._keep(block, value)
+
+    def holds(self, block: int, plan: Plan) -> bool:
+        """Whether this rank is to hold a replica of a block."""
+        return self._rank in plan.holders.get(block, ())
 
     def heard(self, deltas: Iterable[Delta]) -> None:
         """Forget popular blocks whose last reader has run, as all ranks know now."""
@@ -73,6 +77,7 @@ class Copies:
     def clear(self) -> None:
         """Forget all."""
         self.replicas.clear()
+        self.nbytes = 0
         for block in list(self.popular):
             self._drop(block)
 
@@ -85,11 +90,12 @@ class Copies:
         self._came[block] = missing = sum(number not in self._came for number in following)
         if missing or not following:
             self.replicas[block] = value
+            self.nbytes += nbytes(value)
         for need in self._needs[block]:
             if need in self._came:
                 self._came[need] -= 1
                 if not self._came[need]:
-                    del self.replicas[need]
+                    self.nbytes -= nbytes(self.replicas.pop(need))
 
     # Popular blocks
 
@@ -118,26 +124,3 @@ class Copies:
         if block in self.popular:
             self._taken -= nbytes(self.popular.pop(block))
             del self._next[block]
-
-
-def spare_memory(num_ranks: int, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Give the memory [bytes] that is to spare on each of ``num_ranks`` ranks of this node; 0 where the system does not say."""
-    try:
-        lines = (proc / "meminfo").read_text().splitlines()
-        available = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")]
-        groups = [line.split(":", 2) for line in (proc / "self" / "cgroup").read_text().splitlines()]
-    except (OSError, ValueError, IndexError):
-        return 0
-    for _, names, path in groups:
-        if not names:
-            available += _left(cgroups / path.strip("/"), "memory.max", "memory.current")
-        elif "memory" in names.split(","):
-            available += _left(cgroups / "memory" / path.strip("/"), "memory.limit_in_bytes", "memory.usage_in_bytes")
-    return int(SHARE * max(min(available, default=0), 0)) // num_ranks
-
-
-def _left(folder: Path, limit: str, usage: str) -> Iterator[int]:
-    """What a control group and those around it may still take [bytes], where that is limited."""
-    for place in (folder, *folder.parents):
-        with contextlib.suppress(OSError, ValueError):          # "max", or none of ours
-            yield int((place / limit).read_text()) - int((place / usage).read_text())

@@ -11,15 +11,21 @@ from typing import Any
 import numpy as np
 
 from mpiflow.errors import MachineError, MpiflowError, OperationError
+from mpiflow.operations.folders import Folders
+from mpiflow.operations.interrupts import Interrupts
 from mpiflow.operations.operation import Operation
+from mpiflow.operations.programs import Program
 from mpiflow.operations.registry import Registry
 from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
+from mpiflow.peer.programs import run_program
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph
 from mpiflow.storage.results import Parts, Result, stamp, write_results
-from mpiflow.storage.sources import load
+from mpiflow.storage.sources import load, untouched
 from mpiflow.storage.spill import Spill
 from mpiflow.storage.store import Place
 from mpiflow.storage.store import load as load_block
+from mpiflow.workflow.policies import Policy
+from mpiflow.workflow.programs import PLAIN
 from mpiflow.workflow.reading import Workflow
 
 _EMPTY = np.empty(0, np.uint8)
@@ -27,11 +33,25 @@ _NOTHING: Mapping[int, Any] = {}
 _Call = tuple[Callable[..., Any], list[int], list[str] | None]      # function with its parameters, blocks, their names
 
 
+class Exhausted(Exception):
+    """A task has failed as often as it was to be tried."""
+
+    def __init__(self, last: Exception, num: int) -> None:
+        super().__init__(last, num)
+        self.last, self.num = last, num
+
+
 class Executor:
-    """Runs tasks of one workflow. Local."""
+    """Runs tasks of one workflow. Local.
+
+    Attributes:
+        policies: What becomes of failures, for tasks of steps that say so.
+        interrupts: When the code that runs may be interrupted.
+    """
 
     def __init__(self, workflow: Workflow, registry: Registry, graph: TaskGraph, results: Path,
-                 held: Mapping[int, Value] = _NOTHING, places: Mapping[int, Place] = _NOTHING) -> None:
+                 held: Mapping[int, Value] = _NOTHING, places: Mapping[int, Place] = _NOTHING,
+                 folders: Folders | None = None) -> None:
         """Prepare.
 
         Args:
@@ -41,6 +61,7 @@ class Executor:
             results: Where relative paths of results start.
             held: Blocks that this rank has in memory from before.
             places: Blocks that it can load from a store.
+            folders: Where programs run.
         """
         self._workflow = workflow
         self._registry = registry
@@ -49,6 +70,9 @@ class Executor:
         self._written = graph.written
         self._results = results
         self._held, self._places = held, places
+        self._folders = folders or Folders()
+        self.interrupts = Interrupts()
+        self.policies: dict[int, Policy] = policies(workflow, graph)
 
     def prepare(self, tasks: Iterable[int]) -> None:
         """Get ready to run ``tasks``; others can be run as well, but take longer."""
@@ -58,6 +82,8 @@ class Executor:
                 continue
             operation = self._registry[task.operation]
             names = [item.argument for item in task.inputs]
+            if isinstance(operation, Program):
+                continue
             if operation.dtype is None and (all(names) or not any(names)):
                 blocks = [item.tasks[0] for item in task.inputs]
                 function = partial(operation.function, **dict(task.parameters)) if task.parameters else operation.function
@@ -94,6 +120,8 @@ class Executor:
         if kind is Kind.GONE:
             raise MachineError(f"{task.block.file} was only to be seen by a rank that has died")
         operation = self._registry[task.operation]
+        if isinstance(operation, Program) and kind is Kind.APPLY:
+            return self._program(number, operation, values)
         positional: list[Value] = []
         keywords = dict(task.parameters)
         for name, value in _arguments(task, operation, values):
@@ -112,6 +140,25 @@ class Executor:
             _check(task, operation, result)
         return result
 
+    def keeps_time(self, number: int) -> bool:
+        """Whether a task itself sees to it that it does not take too long."""
+        return isinstance(self._registry.get(self._tasks[number].operation), Program)
+
+    def _program(self, number: int, program: Program, values: Mapping[int, Value]) -> Value:
+        task, policy = self._tasks[number], self.policies.get(number)
+        plain = {name: value for name, value in task.parameters if name in PLAIN}
+        inputs = {item.argument.removeprefix("in."): item for item in task.inputs}
+        links = {name: file for name, item in inputs.items() if (file := self._untouched(item))}
+        given = {name: _joined(item, values) for name, item in inputs.items() if name not in links}
+        return as_value(run_program(program, plain, given, links, self._results, self._folders, self.interrupts,
+                                    policy and policy.timeout))
+
+    def _untouched(self, item: Input) -> str | None:
+        """The file that an input is, byte by byte, if it is on this node."""
+        block = self._tasks[item.tasks[0]].block if len(item.tasks) == 1 else None
+        datasets = self._workflow.document.datasets
+        return untouched(block) if block and block.file and datasets[block.dataset].taken_as == "bytes" else None
+
     def _write(self, task: Task, values: Mapping[int, Value]) -> np.ndarray:
         file, results = self._results / dict(task.parameters)["file"], []
         for item in task.inputs:
@@ -120,6 +167,14 @@ class Executor:
             results.append(Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name))
         write_results(file, results)
         return as_value(stamp(file))
+
+
+def policies(workflow: Workflow, graph: TaskGraph) -> dict[int, Policy]:
+    """Give the policy of each task whose step has another than the usual one. Pure."""
+    if not workflow.policies:
+        return {}
+    return {number: workflow.policies[task.step] for number, task in enumerate(graph.tasks)
+            if task.step in workflow.policies and task.kind in (Kind.APPLY, Kind.COMBINE, Kind.FINISH)}
 
 
 def _joined(item: Input, values: Mapping[int, Value]) -> Value:
@@ -159,7 +214,9 @@ def _check(task: Task, operation: Operation, result: Value) -> None:
 
 
 def describe_failure(error: BaseException) -> str:
-    """Give the traceback of what a task raised, from the first line that is not ours; our own errors as one line."""
+    """Give the traceback of what a task raised, from the first line that is not ours; our own errors as they are."""
+    if isinstance(error, Exhausted):
+        return f"{describe_failure(error.last)}\n(the last of {error.num} attempts)"
     if isinstance(error, MpiflowError):
         return f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)

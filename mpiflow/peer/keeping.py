@@ -23,6 +23,7 @@ from mpiflow.storage.records import Made
 from mpiflow.storage.results import stamp
 from mpiflow.storage.saving import INLINE, Writer
 from mpiflow.storage.store import Found, Place, load, read_store
+from mpiflow.workflow.programs import kept_files
 
 LEAST = 5e-3            # seconds of computing that are worth saving a small block,
 RATE = 500e6            # and so many bytes a second of it are worth saving a larger one
@@ -110,7 +111,12 @@ def find(graph: TaskGraph, workflow: str, registry: Registry, store: Path, resul
 
 
 def _there(task: Task, place: Place, results: Path) -> bool:
-    """Whether a block looks as if it could be loaded; a written result counts as long as its file is as it was written."""
+    """Whether a block looks as if it could be loaded; a written result counts as long as its file is as it was written.
+
+    Of files that a program has made and that are kept it counts whether they are there.
+    """
+    if task.kind is Kind.APPLY and not all(os.path.exists(results / file) for file in kept_files(task.parameters)):
+        return False
     if task.kind is not Kind.WRITE:
         return place.offset > 0 or os.path.exists(place.file)
     try:

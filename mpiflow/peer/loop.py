@@ -23,10 +23,11 @@ import numpy as np
 
 from mpiflow.catalog.entries import Delta, Form, decode_delta, encode
 from mpiflow.errors import InternalError, MachineError, OperationError
+from mpiflow.operations.interrupts import Interrupted
 from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.copies import Copies
 from mpiflow.peer.epochs import Epochs
-from mpiflow.peer.execute import Executor, describe_failure
+from mpiflow.peer.execute import Executor, Exhausted, describe_failure
 from mpiflow.peer.keeping import LEAST
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.stopping import Stops
@@ -34,6 +35,7 @@ from mpiflow.peer.transfers import Transfers
 from mpiflow.peer.waiting import Work
 from mpiflow.peer.watch import ASK, PERIOD, Watch
 from mpiflow.storage.spill import Spill
+from mpiflow.workflow.policies import Policy
 
 BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
@@ -59,10 +61,6 @@ _forked: list[bool] = []
 os.register_at_fork(after_in_child=lambda: _forked.append(True))
 
 
-class _Interrupted(BaseException):
-    """Raised in user code that must end; no ``except Exception`` catches it."""
-
-
 class Loop:
     """One rank's run, from the first action to the agreed end."""
 
@@ -70,7 +68,8 @@ class Loop:
                  named: frozenset[int], leave: Callable[[], None], stops: Stops,
                  keep: Callable[[int, Value, float, float], None] | None = None, grace: float = GRACE,
                  struck: Callable[[BaseException], bool] = lambda error: False, watch: Watch | None = None,
-                 written: frozenset[int] = frozenset(), spill: Spill | None = None, copies: Copies | None = None) -> None:
+                 written: frozenset[int] = frozenset(), spill: Spill | None = None,
+                 copies: Copies | None = None) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -113,8 +112,10 @@ class Loop:
         self._lock = threading.Lock()
         self._task: int | None = None           # to be run by the main thread
         self._since: float | None = None        # when the main thread went into a task
-        self._in_user_code = False
-        self._interrupted: float | None = None  # when the task in the main thread was told to end
+        self._interrupts = executor.interrupts
+        self._interrupted: float | None = None  # when the task in the main thread was told to end,
+        self._told = False                      # if not by its own timeout,
+        self._deadline = math.inf               # which strikes then
         self._abandoned = False
         self._death: BaseException | None = None        # what told the second thread that a rank has died
         self._epoch_over = math.inf             # when the last epoch was over; later than ever while one is under way
@@ -273,9 +274,15 @@ class Loop:
 
     def _pass_on(self, block: int) -> None:
         """Forget a block here, but let others have it when this rank outlives them."""
-        value = self.values.pop(block)
-        if value is not None:                   # else it is not in memory, which is short: others have to do without
-            self._copies.take(block, value, self._state.plan)
+        copies, plan, spill = self._copies, self._state.plan, self._spill
+        if spill is None:
+            copies.take(block, self.values.pop(block), plan)
+            return
+        before = copies.nbytes
+        if copies.holds(block, plan):
+            copies.take(block, spill[block], plan)      # it may come from the scratch file
+        del spill[block]
+        spill.limit += before - copies.nbytes           # replicas stay in memory, the rest has what they leave
 
     def exchange(self, delta: Delta) -> None:
         """Take part in the next epoch."""
@@ -287,9 +294,13 @@ class Loop:
 
     def interrupt(self, task: int) -> None:
         """Make the running task end."""
-        if self._interrupted is None:
-            self._interrupted = time.perf_counter()
-            signal.pthread_kill(threading.main_thread().ident, _SIGNAL)
+        if not self._told:
+            self._told = True
+            self._strike()
+
+    def _strike(self) -> None:
+        self._interrupted, self._interrupts.wanted = time.perf_counter(), True
+        signal.pthread_kill(threading.main_thread().ident, _SIGNAL)
 
     def end(self) -> None:
         """Forget all blocks; user code left behind may still read its inputs."""
@@ -310,7 +321,7 @@ class Loop:
         self._lock.release()
         try:
             value = self._compute(task)
-        except _Interrupted:
+        except Interrupted:
             self._back()
             if self._death is not None:         # the task will run again, and its inputs stay for that
                 raise self._death from None
@@ -337,29 +348,60 @@ class Loop:
         return time.perf_counter()
 
     def _compute(self, task: int) -> Value:
+        """Run a task, more than once if its step says so and it fails."""
+        policy = self._executor.policies.get(task)
+        return self._attempt(task) if policy is None else self._persist(task, policy)
+
+    def _persist(self, task: int, policy: Policy) -> Value:
+        timeout = math.inf if policy.timeout is None or self._executor.keeps_time(task) else policy.timeout
+        for left in range(policy.retries, -1, -1):
+            try:
+                self._deadline = time.perf_counter() + timeout
+                return self._attempt(task)
+            except Interrupted:
+                if not self._timed_out():
+                    raise
+                failure: Exception = OperationError(f"it took longer than {timeout:g} s and was ended")
+            except Exception as error:          # user code may raise anything
+                failure = error
+                self._timed_out()               # its time may have come just then
+            finally:
+                self._deadline = math.inf
+            if not left:
+                raise Exhausted(failure, policy.retries + 1) if policy.retries else failure
+        raise AssertionError
+
+    def _attempt(self, task: int) -> Value:
         """Run a task as code that may be interrupted."""
         try:
-            self._in_user_code = True
+            self._interrupts.open = True
             if self._interrupted is not None:
-                raise _Interrupted
+                raise Interrupted
             return self._executor.run(task, self.values)
         finally:
-            self._in_user_code = False
+            self._interrupts.open = False
             if _forked:                         # a child that the operation forked must not go on as a second peer
                 os._exit(1)
+
+    def _timed_out(self) -> bool:
+        """Whether a task was only interrupted for its own timeout; then it is not to end any more."""
+        with self._lock:
+            if not self._told and not self._abandoned:
+                self._interrupted, self._interrupts.wanted = None, False
+        return self._interrupted is None
 
     def _back(self) -> None:
         """The main thread is back from a task and takes the lock again."""
         self._lock.acquire()
         self._since = self._interrupted = None
+        self._told = self._interrupts.wanted = False
         if self._abandoned:                     # the second thread has taken over and ends the process
             self._lock.release()
             while True:
                 time.sleep(1)
 
     def _on_signal(self, number: int, frame: object) -> None:
-        if self._in_user_code:
-            raise _Interrupted
+        self._interrupts.strike()
 
     # The second thread
 
@@ -387,6 +429,7 @@ class Loop:
                 for _ in range(_BURST if self._transfers.busy else 1):
                     with self._lock:
                         moved = (self._since is not None and self._turn()) or moved
+                        self._keep_time()
                         self._abandon_if_stuck()
                         ended = self._state.ended
                     if ended and self._abandoned:
@@ -428,8 +471,15 @@ class Loop:
             self._asleep = False
         self._closed.wait(rest)
 
+    def _keep_time(self) -> None:
+        """Interrupt a task that has taken longer than its step allows."""
+        if time.perf_counter() > self._deadline and self._since is not None and self._interrupted is None:
+            self._deadline = math.inf
+            self._strike()
+
     def _abandon_if_stuck(self) -> None:
-        if self._interrupted is None or self._abandoned or self._since is None:
+        """Go on without the main thread if its task should end and does not; one past its own timeout only is waited for."""
+        if self._interrupted is None or not self._told or self._abandoned or self._since is None:
             return
         if time.perf_counter() - self._interrupted > GRACE:
             self._abandoned = True

@@ -54,7 +54,7 @@ def agree(hellos: Sequence[Hello], request: Request, local: Local, sources: Sequ
         raise DocumentError(problems + (local.problems(complaints, sources) if alike else []))
     for what, seen in (("versions of mpiflow", [hello.version for hello in hellos]),
                        (f"contents of {request.file} (or other options)", [hello.workflow for hello in hellos]),
-                       ("contents of the operation modules", [" ".join(hello.code) for hello in hellos])):
+                       ("contents of the operation modules or programs", [" ".join(hello.code) for hello in hellos])):
         if len(set(seen)) > 1:
             groups = {value: [hello.rank for hello, own in zip(hellos, seen, strict=True) if own == value] for value in seen}
             listed = "; ".join(f"ranks {ranges(ranks, ',')} on {hellos[ranks[0]].host}" for ranks in groups.values())

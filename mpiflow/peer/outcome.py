@@ -41,7 +41,7 @@ class Request:
         unreachable: How long a rank may be silent whose node does not answer before the run is ended [s]; 0 for ever.
         silence: The same whatever its node does.
         memory: What blocks may take on each rank [bytes]; None for what the node has.
-        scratch: Where blocks go that exceed it.
+        scratch: Where blocks go that exceed it, and programs run.
     """
 
     file: Path

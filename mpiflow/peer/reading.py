@@ -9,9 +9,11 @@ from pathlib import Path
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
 from mpiflow.errors import DocumentError, Problem
+from mpiflow.operations.programs import Program, ProgramError, find_program
 from mpiflow.operations.registry import ModuleError, Registry, adopt, builtin_operations, load_module
 from mpiflow.planning.checks import check
 from mpiflow.storage.sources import discover
+from mpiflow.workflow.programs import is_program, program_name
 from mpiflow.workflow.reading import Workflow, draft_workflow
 from mpiflow.workflow.text import decode
 
@@ -73,6 +75,7 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") ->
         except ModuleError as error:
             local.workflow.fail(("operations", index), str(error))
     _load_inner(local, folder)
+    _find_programs(local, folder)
     local.sources, complaints = discover(local.workflow, folder, rank)
     problems = DocumentError(local.workflow.problems).problems
     local.complaints += [*(Complaint(p.file, p.line, p.column, p.message) for p in problems), *complaints]
@@ -95,3 +98,21 @@ def _load_inner(local: Local, folder: Path) -> None:
     for home, registry in registries.items():
         if home != os.path.basename(outermost):
             local.workflow.keys[home] = adopt(local.registry, registry)
+
+
+def _find_programs(local: Local, folder: Path) -> None:
+    """Look for the programs of steps that are right; those of the outermost document keep their names."""
+    workflow, found = local.workflow, set()
+    for name, step in sorted(workflow.document.steps.items(), key=lambda item: item[0] in workflow.whole.homes):
+        home = workflow.whole.homes.get(name, "")
+        if not is_program(step) or name not in workflow.expressions or (home, program_name(step)) in found:
+            continue
+        operation, word = program_name(step), str(step.run[0])
+        found.add((home, operation))
+        try:
+            program = find_program(operation, word, sorted(step.inputs), folder / os.path.dirname(home))
+        except ProgramError as error:
+            workflow.fail(("steps", name, "run", 0), str(error))
+            program = Program(operation, len, inputs=tuple(sorted(step.inputs)))       # so that nothing else seems wrong
+        workflow.keys.get(home, {}).update(adopt(local.registry, {operation: program}))
+        local.code.append(program.code)

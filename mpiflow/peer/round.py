@@ -21,13 +21,15 @@ from msgspec import Struct, msgpack, structs
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Holding, Seen, decode_holding, encode
 from mpiflow.errors import LaunchError, MachineError, PlanningError, ranges
+from mpiflow.operations.folders import Folders
 from mpiflow.operations.values import Value, nbytes
-from mpiflow.peer.copies import Copies, spare_memory
+from mpiflow.peer.copies import SHARE, Copies
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.execute import Executor
 from mpiflow.peer.keeping import PATIENCE, Keeper, find
 from mpiflow.peer.leaving import abort, leave
 from mpiflow.peer.loop import Loop
+from mpiflow.peer.memory import available_memory
 from mpiflow.peer.outcome import Outcome, Request
 from mpiflow.peer.reading import Local
 from mpiflow.peer.state import PeerState
@@ -41,6 +43,8 @@ from mpiflow.planning.plan import Plan, make_plan
 from mpiflow.planning.reuse import Reuse, reuse
 from mpiflow.planning.tasks import Kind, TaskGraph
 from mpiflow.storage.spill import Spill
+
+MOST = 0.7              # of the memory that is available on a node: what blocks may take if the user does not say
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Setting:
         keeper: Saves blocks; None if none are to be saved.
         stops: Signals that ask for a stop.
         watch: Says what this rank waits for.
+        folders: Where programs run.
         warnings: What the user should know of what happened so far.
         again: Whether this is not the first round, so that blocks of the rounds before count.
     """
@@ -74,6 +79,7 @@ class Setting:
     keeper: Keeper | None
     stops: Stops
     watch: Watch
+    folders: Folders
     warnings: tuple[str, ...] = ()
     again: bool = False
 
@@ -142,10 +148,10 @@ class Round:
         named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks
                           if graph.tasks[task].kind is not Kind.KEPT)
         self._spare = frozenset(number for number, task in enumerate(graph.tasks) if task.kind in (Kind.RESTORE, Kind.GONE))
+        tolerated = frozenset(number for number, policy in executor.policies.items() if not policy.stops)
         self._state = PeerState(comm.rank, plan, self._catalog, setting.machine, keep_going=request.keep_going,
-                                replan=request.replan, restored=self._spare)
-        self._spill = self._limited(executor)
-        self._copies = self._copying(plan)
+                                replan=request.replan, restored=self._spare | tolerated)
+        self._spill, self._copies = self._limited(executor), self._copying(plan)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
                           setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE),
@@ -161,19 +167,26 @@ class Round:
         setting, rank = self._setting, self._setting.comm.rank
         limit = setting.request.memory
         if limit is None:
-            return None
+            limit = int(MOST * self._available())
+            if not limit or sum(self._plan.estimates.nbytes) <= limit:
+                return None
         sources = frozenset(number for number, task in enumerate(self._plan.graph.tasks)
                             if task.kind is Kind.LOAD and (task.ranks is None or rank in task.ranks))
         return Spill(limit, setting.request.scratch, self._state.next_use, lambda block: executor.run(block, {}), sources)
 
     def _copying(self, plan: Plan) -> Copies | None:
         """Give what keeps copies for the case that ranks die; None if there are none to be kept."""
-        comm, hosts = self._setting.comm, self._setting.hosts
+        comm = self._setting.comm
         mortal = survivable(comm) and comm.size > 1
         if not (mortal or plan.holders):
             return None
-        spare = spare_memory(hosts.count(hosts[comm.rank])) if mortal else 0
+        spare = int(SHARE * self._available()) if mortal and self._setting.request.memory is None else 0
         return Copies(comm.rank, plan.graph, self._catalog, spare)
+
+    def _available(self) -> int:
+        """Memory that is available for this rank [bytes]."""
+        hosts = self._setting.hosts
+        return available_memory(hosts.count(hosts[self._setting.comm.rank]))
 
     def _prepared(self) -> tuple[TaskGraph, Reuse | None, Executor]:
         """Give the tasks that are left, what was spared, and who runs them."""
@@ -181,7 +194,7 @@ class Round:
         graph, request, local = setting.graph, setting.request, setting.local
         results = request.results.absolute()
         if not (request.resume or setting.again):
-            return graph, None, Executor(local.workflow, local.registry, graph, results)
+            return graph, None, Executor(local.workflow, local.registry, graph, results, folders=setting.folders)
         holding, places = Holding(setting.comm.rank), {}
         if request.resume or setting.keeper:
             if setting.keeper:
@@ -193,7 +206,7 @@ class Round:
         lost = {graph.tasks[number].id for holding in holdings for number in holding.damaged}
         graph, spared = reuse(graph, holdings, request.forced, lost)
         spared = replace(spared, damages=(*spared.damages, *left.damaged.values()))
-        return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places)
+        return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places, setting.folders)
 
     def run(self) -> None:
         """Take part until every rank knows that the round is over.

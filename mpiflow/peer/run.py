@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from mpiflow.catalog.catalog import merge_sources
 from mpiflow.catalog.entries import Hello, SourceEntry, decode_hello, encode
 from mpiflow.errors import DocumentError, LaunchError, MpiflowError, did_you_mean
+from mpiflow.operations.folders import Folders
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.guard import EARLY, Guard
 from mpiflow.peer.keeping import Keeper
@@ -71,6 +72,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
                     raise end
                 return end
     finally:
+        crew.folders.close()
         stops.close()
 
 
@@ -95,6 +97,7 @@ class _Crew:
         self._seeing: set[int] = set()          # names of those that see the workflow, if some do not
         self._folder: TemporaryDirectory | None = None
         self._left = Left()
+        self.folders = Folders(request.scratch)
 
     def attempt(self, conclude: Callable[[Outcome], None]) -> Outcome:
         """Meet the others, and go on from where all are. **Collective**.
@@ -171,7 +174,7 @@ class _Crew:
             machine = dataclasses.replace(machine, memory=(request.memory,) * comm.size)
         return Setting(comm, request, local, graph, hosts, machine,
                        merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self._stops, watch,
-                       tuple(self._warnings), self._again)
+                       self.folders, tuple(self._warnings), self._again)
 
     def settled(self, over: bool, failure: Exception | None = None) -> bool:
         """Whether all have come to the end and may part; if not, go on with those that are alive. **Collective**.

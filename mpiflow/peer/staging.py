@@ -6,6 +6,7 @@ is read and checked there as if it had been there already. Files of datasets sta
 
 from __future__ import annotations
 
+import posixpath
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from msgspec import Struct, msgpack
 
 from mpiflow.catalog.entries import Hello
 from mpiflow.operations.registry import texts
+from mpiflow.workflow.programs import is_program
 from mpiflow.workflow.reading import Workflow
 
 
@@ -49,6 +51,11 @@ def pack(file: Path, workflow: Workflow | None) -> bytes:
         path = PurePosixPath(module)
         if _is_below(module) and (folder / path).is_file():
             files |= {str(path.with_name(f"{name}.py") if name else path): text for name, text in texts(folder / path).items()}
+    for name, step in workflow.document.steps.items() if workflow else ():
+        word = str(step.run[0]) if is_program(step) else ""
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(workflow.whole.homes.get(name, "")), word))
+        if "/" in word and not word.startswith("~") and _is_below(path) and (folder / path).is_file():
+            files[path] = (folder / path).read_bytes()
     return msgpack.encode(Parcel(file.read_bytes(), tuple(sorted(files.items()))))
 
 
@@ -73,4 +80,5 @@ def unpack(data: bytes, name: str) -> tuple[Path, tempfile.TemporaryDirectory]:
         place = Path(folder.name, path)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(text)
+        place.chmod(0o700)                      # it may be a program
     return Path(folder.name, name), folder

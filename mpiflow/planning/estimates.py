@@ -74,7 +74,7 @@ class Estimates:
         """Expect of an operation what it declares or, if it is built in, what follows from the forms of its inputs."""
         sizes = self._sizes(inputs)
         total = sum(sizes)
-        seconds = SECONDS_PER_TASK + total / BYTES_PER_SECOND
+        seconds = operation.guess + SECONDS_PER_TASK + total / BYTES_PER_SECOND
         if operation.code == BUILTIN and operation.seconds is None:
             form = self._applied_form(operation, inputs, parameters, rows)
             if form:

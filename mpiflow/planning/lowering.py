@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Sequence
 from operator import itemgetter
+from pathlib import PurePath
 from typing import Any
 
 import networkx as nx
@@ -45,6 +46,7 @@ from mpiflow.workflow.expressions import (
 )
 from mpiflow.workflow.filters import FilterError
 from mpiflow.workflow.loops import Loop, Row, label
+from mpiflow.workflow.programs import kept_files
 from mpiflow.workflow.reading import Workflow
 from mpiflow.workflow.sweeps import loop_of
 
@@ -74,6 +76,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
         elif workflow.graph.out_degree(name) or name in workflow.document.results:      # what nobody reads is not loaded
             lowering.load(name, blocks[name])
     lowering.write_results(writers)
+    lowering.check_kept()
     workflow.finish()
     return lowering.graph
 
@@ -181,6 +184,19 @@ class _Lowering:
         names = distinct([f"{step}/{label(found.variables, row).replace('/', '_')}" for row in found.rows])
         return [(part, self._entry(part, "step", blocks, whole.unit, whole.tags))
                 for part, blocks in zip(names, found.blocks, strict=True)]
+
+    def check_kept(self) -> None:
+        """Note files that two programs keep, or that are results as well."""
+        owners = {PurePath(file): f"the result {name!r}" for name, file in self.workflow.document.results.items()}
+        told: set[str] = set()
+        for task in self.graph.tasks:
+            for file in kept_files(task.parameters):
+                owner = owners.setdefault(PurePath(file), task.id)
+                if owner != task.id and task.step not in told:
+                    which = owner if owner.startswith("the ") else "another task"
+                    self.workflow.fail(("steps", task.step, "out"), f"'keep': {file!r} is the file of {which} already; in a loop "
+                                       "put its variable into the name", key=True)
+                    told.add(task.step)
 
     # Loops
 

@@ -16,6 +16,7 @@ from mpiflow.catalog.entries import Holding
 from mpiflow.errors import ranges
 from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK
 from mpiflow.planning.tasks import Kind, Task, TaskGraph
+from mpiflow.workflow.programs import kept_files
 
 
 class Reason(StrEnum):
@@ -97,8 +98,9 @@ def _held(holdings: Sequence[Holding]) -> tuple[dict[int, list[int]], dict[int, 
 
 
 def _needed(graph: TaskGraph, held: Mapping[int, object]) -> tuple[set[int], set[int]]:
-    """Walk from the tasks at the end: those that must run, and those whose blocks are brought in for them."""
-    run = {task for task, consumers in enumerate(graph.consumers) if not consumers and task not in held}
+    """Walk from the tasks that leave something: those that must run, and those whose blocks are brought in for them."""
+    run = {task for task, consumers in enumerate(graph.consumers)
+           if task not in held and (not consumers or kept_files(graph.tasks[task].parameters))}
     restored: set[int] = set()
     stack = sorted(run)
     while stack:

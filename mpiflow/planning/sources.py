@@ -132,7 +132,8 @@ def _file_blocks(workflow: Workflow, name: str, dataset: Dataset, files: Sequenc
         row = math.prod(entry.shape[1:]) * np.dtype(entry.dtype).itemsize
         stamp = (entry.size, entry.mtime_ns, entry.inode)
         # Several files may have one name where a pattern stands for them, and are told apart by their inodes.
-        recipe = ("file", entry.file, dataset.path, *(stamp if _is_glob(dataset.file) else stamp[:2]))
+        kind = "file" if dataset.taken_as == "array" else dataset.taken_as
+        recipe = (kind, entry.file, dataset.path, *(stamp if _is_glob(dataset.file) else stamp[:2]))
         for start, stop in _cut(first, last, dataset.blocks):
             shape = (stop - start, *entry.shape[1:]) if entry.shape else ()
             yield SourceBlock(recipe, start, stop, (stop - start) * row, entry.file, stamp, entry.holders, entry.unit,

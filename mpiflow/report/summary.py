@@ -156,7 +156,8 @@ def _moved(catalog: Catalog) -> list[str]:
 def _spilled(outcome: Outcome) -> list[str]:
     if not (outcome.spilled or outcome.again):
         return []
-    return [f"beyond {human_bytes(outcome.request.memory)} of memory for each rank: {outcome.spilled} bytes "
+    limit = f"{human_bytes(outcome.request.memory)} of memory for each rank" if outcome.request.memory else "the memory of a node"
+    return [f"beyond {limit}: {outcome.spilled} bytes "
             f"({human_bytes(outcome.spilled)}) went to scratch files, {outcome.again} bytes ({human_bytes(outcome.again)}) "
             f"were read again; no process had more than {human_bytes(max(outcome.peaks))}"]
 
@@ -187,9 +188,14 @@ def failure(outcome: Outcome) -> str:
                                              *(f"{name}={value!r}" for name, value in task.parameters)]))
     lines.append(first.error)
     for entry in others:
-        reason = entry.error.rstrip().rpartition("\n")[2]
-        lines.append(f"also failed: step {graph.tasks[entry.task].name!r} on rank {entry.rank}: {reason}")
+        lines.append(f"also failed: step {graph.tasks[entry.task].name!r} on rank {entry.rank}: {_reason(entry.error)}")
     return "\n".join(lines)
+
+
+def _reason(error: str) -> str:
+    """The line that says why: of a traceback the last one, else the first one."""
+    lines = [line for line in error.splitlines() if not line.startswith("(the last of")] or [""]
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
 
 def _input(argument: str, tasks: tuple[int, ...], outcome: Outcome) -> str:

@@ -79,21 +79,26 @@ def write_results(file: Path, results: Sequence[Result]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         if suffix in HDF5_SUFFIXES:
-            _replace(file, lambda aside: _hdf5(aside, results))
+            replace_file(file, lambda aside: _hdf5(aside, results))
         elif suffix == ".npy":
             array = _one_array(file, results)
-            _replace(file, lambda aside: _npy(aside, array))
+            replace_file(file, lambda aside: _npy(aside, array))
         else:
             data = _one_array(file, results)
             if data.dtype != np.uint8 or data.ndim != 1:
                 raise OperationError(f"{file}: only a one-dimensional uint8 dataset (the bytes of a file) can be written "
                                      f"to a {suffix or 'plain'} file, not {data.dtype} {data.shape}; use .h5 or .npy")
-            _replace(file, lambda aside: aside.write_bytes(data))
+            replace_file(file, lambda aside: aside.write_bytes(data))
     except (OSError, RuntimeError) as error:                # h5py raises RuntimeError when a disk is full
         raise MachineError(f"cannot write {file}: {reason(error)}") from None
 
 
-def _replace(file: Path, write: Callable[[Path], object]) -> None:
+def replace_file(file: Path, write: Callable[[Path], object]) -> None:
+    """Write a file aside, flush it, and put it in place of what is there. Local.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     aside = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         write(aside)

@@ -82,13 +82,20 @@ def _describe(name: str, dataset: Dataset, file: str, rank: int) -> SourceEntry:
     try:
         file.encode()                                       # UnicodeEncodeError is a ValueError
         stamp = _stamp(file)
-        shape, dtype, unit = _npy_form(file) if _is_npy(file) else _hdf5_form(file, dataset.path)
+        shape, dtype, unit = _form(file, dataset, stamp[0])
     except _UNREADABLE as error:
         raise MachineError(f"cannot read {file}: {reason(error)}") from None
     if dtype.hasobject:
         raise _ArrayError(f"{file}: {dataset.path or 'the array'} holds data of variable length; "
                           "only elements of a fixed size are possible")
     return SourceEntry(name, file, *stamp, shape, dtype.str, unit, (rank,))
+
+
+def _form(file: str, dataset: Dataset, size: int) -> tuple[tuple[int, ...], np.dtype, str]:
+    if dataset.taken_as == "bytes":
+        with open(file, "rb"):                              # whether it may be read, and is no directory
+            return (size,), np.dtype(np.uint8), ""
+    return _npy_form(file) if _is_npy(file) else _hdf5_form(file, dataset.path)
 
 
 def _stamp(file: str) -> tuple[int, int, int]:
@@ -212,7 +219,25 @@ def _fill(array: np.ndarray, opened: BinaryIO, offset: int) -> None:
         raise ValueError("it is shorter than its header says")
 
 
+def _bytes(file: str, start: int, stop: int) -> np.ndarray:
+    found = np.empty(stop - start, np.uint8)
+    with open(file, "rb") as opened:
+        _fill(found, opened, start)
+    return found
+
+
+def untouched(block: Block) -> str | None:
+    """Give the path of the file that a block is the whole of, if it is on this node and as it was. Local."""
+    try:
+        _check_stamp(block)
+        return block.file if (block.start, block.stop) == (0, block.stamp[0]) else None
+    except (OSError, MachineError):
+        return None
+
+
 def _rows(dataset: Dataset, block: Block) -> np.ndarray:
+    if dataset.taken_as == "bytes":
+        return _bytes(block.file, block.start, block.stop)
     if _is_npy(block.file):
         return _npy_rows(block.file, block.start, block.stop)
     with _hdf5(block.file) as opened:

@@ -18,6 +18,7 @@ from mpiflow.workflow.expressions import Collected, Column, Expression, Ref, ren
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.loops import Found, Loop, bound, label
 from mpiflow.workflow.model import Dataset, Step
+from mpiflow.workflow.policies import Policy
 from mpiflow.workflow.sweeps import Read
 from mpiflow.workflow.text import decode, filled, unfilled
 
@@ -58,6 +59,7 @@ class Composed:
         origins: For each name of an inner document, the document that it is from, and where it stands there.
         groups: For each name inside an instance of a loop, the name that people know it by, and the instance.
         homes: For each step of an inner document, the file whose operations it may name.
+        policies: What becomes of failures, by the names that people know.
         modules: Document, number in its list, path and home of each operation module of inner documents.
     """
 
@@ -71,6 +73,7 @@ class Composed:
     groups: dict[str, tuple[str, str]] = field(default_factory=dict)
     homes: dict[str, str] = field(default_factory=dict)
     modules: list[tuple[Located, int, str, str]] = field(default_factory=list)
+    policies: dict[str, Policy] = field(default_factory=dict)
 
 
 def compose(made: Draft, file: str, read: Read) -> Composed:
@@ -114,6 +117,7 @@ class _Composer:
             if name not in made.others:
                 whole.steps[scope.prefix + name] = step
                 self._note(scope, name, located, ("steps", name))
+        whole.policies |= {scope.group + name: policy for name, policy in made.policies.items()}
         self._add_expressions(made, scope)
         for index, name in enumerate(made.document.inputs):
             if name not in given and name not in made.document.datasets and not scope.outer:
@@ -304,7 +308,7 @@ class _Composer:
             flat = f"{scope.prefix}{name}.{inner}"
             expression = Collected(tuple([Ref(prefix + inner) for prefix in prefixes]), loop.variables, loop.rows)
             step = whole.steps.get(first + inner, "")
-            whole.steps[flat] = msgspec.structs.replace(step, loop={}, beside={}) if isinstance(step, Step) else step
+            whole.steps[flat] = msgspec.structs.replace(step, run="", loop={}, beside={}) if isinstance(step, Step) else step
             whole.expressions[flat], whole.parts[flat] = expression, ()
             whole.origins[flat] = whole.origins[first + inner]
             whole.homes[flat] = whole.homes[first + inner]

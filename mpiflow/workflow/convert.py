@@ -198,11 +198,14 @@ def _limits(meta: msgspec.Meta, plain: type) -> str:
 
 def _hint(options: Sequence[Any], value: Any) -> str:
     """Help with what is written wrong most often."""
-    literals = [item for option in options if get_origin(option) is Literal for item in get_args(option) if isinstance(item, str)]
+    plain = [_plain_kind(option) for option in options]
+    literals = [item for option in plain if get_origin(option) is Literal for item in get_args(option) if isinstance(item, str)]
     if isinstance(value, str) and literals:
         return did_you_mean(value, literals)
-    if any(get_origin(_plain_kind(option)) is list for option in options) and not isinstance(value, (list, dict)):
+    if any(get_origin(option) is list for option in plain) and not isinstance(value, (list, dict)):
         return f"; write [{_written(value)}]"
+    if isinstance(value, dict) and len(value) == 1 and "." in (key := next(iter(value))):       # [prog, {in.x}]
+        return f"; quote it: \"{{{key}}}\""
     if isinstance(value, float) and value.is_integer() and float not in options:
         return f"; write {_written(value)}"
     if isinstance(value, int) and value > LARGEST:

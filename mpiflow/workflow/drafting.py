@@ -15,7 +15,9 @@ from mpiflow.workflow.convert import convert_document, shown
 from mpiflow.workflow.expressions import PLAIN, Call, Constant, Expression, Ref, Variable, references
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.loops import Loop, holes, template
-from mpiflow.workflow.model import Document, Step
+from mpiflow.workflow.model import Document, Given, Step
+from mpiflow.workflow.policies import Policy, check_policy
+from mpiflow.workflow.programs import check_program, is_program, plain_arguments, program_name
 from mpiflow.workflow.rules import check_datasets, check_results
 from mpiflow.workflow.sweeps import Read, loop_path, parsed, read_loop, written_loop
 
@@ -43,6 +45,7 @@ class Draft:
         expressions: What each step computes; without those that cannot be read.
         loops: The loops of the steps that have one.
         others: The steps that are other documents.
+        policies: What becomes of failures, for steps that say so.
     """
 
     located: Located
@@ -52,6 +55,7 @@ class Draft:
     expressions: dict[str, Expression] = field(default_factory=dict)
     loops: dict[str, Loop] = field(default_factory=dict)
     others: dict[str, Other] = field(default_factory=dict)
+    policies: dict[str, Policy] = field(default_factory=dict)
 
 
 def draft(located: Located, read: Read) -> Draft:
@@ -66,6 +70,9 @@ def draft(located: Located, read: Read) -> Draft:
     document = msgspec.structs.replace(document, results={name: _normal(file) for name, file in document.results.items()})
     made = Draft(located, document, _names(located, document))
     for name, step in document.steps.items():
+        policy = None if isinstance(step, str) else check_policy(located, name, step)
+        if policy is not None:
+            made.policies[name] = policy
         loop = None if isinstance(step, str) else read_loop(located, name, step, read)
         if loop is not None:
             made.loops[name] = loop
@@ -79,7 +86,8 @@ def draft(located: Located, read: Read) -> Draft:
             if not located.broken_inside(("steps", name, "run"), ("steps", name, "workflow")):
                 located.report(("steps", name), f"key 'run' is missing in {name!r}", key=True)
         else:
-            made.parts[name], expression = _expression(located, name, step, loop)
+            make = _program if is_program(step) else _expression
+            made.parts[name], expression = make(located, name, step, loop, document)
             if expression is not None:
                 made.expressions[name] = expression
     check_datasets(located, document)
@@ -101,8 +109,10 @@ def _other(made: Draft, name: str, step: Step, loop: Loop | None) -> None:
         located.report((*loop_path(located, name, variable), found.kind), f"a workflow cannot be done for {found.kind}, which "
                        "are not known when it is read; go through them in its steps")
         return
+    _refuse_program_keys(located, name, step)
     variables = loop.variables if loop else ()
-    inputs = {key: parsed(located, (*path, "in", key), str(text), variables) for key, text in step.inputs.items()}
+    inputs = {key: parsed(located, (*path, "in", key), str(text), variables) for key, text in step.inputs.items()
+              if not isinstance(text, Given)}
     for key, expression in inputs.items():
         if isinstance(expression, PLAIN):
             located.report((*path, "in", key), f"an input is a dataset, not {shown(expression.value)}; plain values belong under "
@@ -121,10 +131,17 @@ def _normal(file: str) -> str:
 
 # Steps
 
-def _expression(located: Located, name: str, step: str | Step, loop: Loop | None) -> tuple[Parts, Expression | None]:
+def _looped(located: Located, name: str, loop: Loop | None) -> Parts:
+    """The datasets that a loop goes through."""
+    return tuple([((*loop_path(located, name, variable), found.kind), found.of)
+                  for variable, found in (loop.found.items() if loop else ()) if found.kind != "files"])
+
+
+def _expression(located: Located, name: str, step: str | Step, loop: Loop | None,
+                document: Document) -> tuple[Parts, Expression | None]:
     """Parse a step's texts; ``run: name`` with ``in`` and ``with`` becomes a call."""
-    looped = tuple([((*loop_path(located, name, variable), found.kind), found.of)
-                    for variable, found in (loop.found.items() if loop else ()) if found.kind != "files"])
+    looped = _looped(located, name, loop)
+    _refuse_program_keys(located, name, step)
     variables, datasets = (loop.variables, loop.datasets) if loop else ((), ())
     path: Path = ("steps", name)
     if isinstance(step, str) or not step.run.strip().isidentifier():
@@ -139,7 +156,8 @@ def _expression(located: Located, name: str, step: str | Step, loop: Loop | None
         return (*looped, *(((path, expression),) if expression else ())), expression
     parts, whole = [], True
     for argument, text in step.inputs.items():
-        expression = parsed(located, (*path, "in", argument), str(text), variables, datasets)
+        expression = None if isinstance(text, Given) else parsed(
+            located, (*path, "in", argument), str(text), variables, datasets)
         if argument in step.parameters:
             located.report((*path, "with", argument), f"argument {argument!r} stands under 'in' as well", key=True)
         elif expression:
@@ -149,12 +167,53 @@ def _expression(located: Located, name: str, step: str | Step, loop: Loop | None
     whole = whole and not located.broken_inside((*path, "in"), (*path, "with"))
     keywords = [(place[-1], expression) for place, expression in parts]
     for argument, value in step.parameters.items():
-        filled, varies = template(value, variables) if loop else (value, False)
-        if wrong := next((one for one in holes(filled) if one in datasets), ""):
-            located.report((*path, "with", argument), f"${wrong} is a dataset; datasets belong under 'in'")
-            whole = False
-        keywords.append((argument, Variable(filled) if varies else Constant(filled)))
+        keywords.append((argument, _plain(located, (*path, "with", argument), value, loop)))
+    whole = whole and not located.broken_inside((*path, "with"))
     return (*looped, *parts), Call(step.run.strip(), (), tuple(keywords)) if whole else None
+
+
+def _plain(located: Located, path: Path, value: Any, loop: Loop | None) -> Constant | Variable:
+    """A plain value, with places for those of variables if it has any."""
+    if loop is None:
+        return Constant(value)
+    filled, varies = template(value, loop.variables)
+    if wrong := next((name for name in holes(filled) if name in loop.datasets), ""):
+        located.report(path, f"${wrong} is a dataset; datasets belong under 'in'")
+    return Variable(filled) if varies else Constant(filled)
+
+
+def _refuse_program_keys(located: Located, name: str, step: str | Step) -> None:
+    """Report keys that only a step with a program has."""
+    if isinstance(step, str):
+        return
+    for key in ("out", "stdout", "env"):
+        if key in located.value["steps"][name]:
+            located.report(("steps", name, key), f"{key!r} belongs to a program, run: [program, argument, ...]", key=True)
+    for argument, given in step.inputs.items():
+        if isinstance(given, Given):
+            located.report(("steps", name, "in", argument),
+                           "a mapping under 'in' describes a file for a program, run: [program, argument, ...]")
+
+
+def _program(located: Located, name: str, step: Step, loop: Loop | None, document: Document) -> tuple[Parts, Expression | None]:
+    """Parse what a program gets as files; the step becomes a call of the operation that stands for the program."""
+    path: Path = ("steps", name)
+    num, parts, found = len(located.problems), [], {}
+    variables, datasets = (loop.variables, loop.datasets) if loop else ((), ())
+    for argument, given in step.inputs.items():
+        place = (*path, "in", argument, "data") if isinstance(given, Given) else (*path, "in", argument)
+        expression = parsed(located, place, str(given.data if isinstance(given, Given) else given), variables, datasets)
+        if isinstance(expression, PLAIN):
+            located.report(place, f"{shown(expression.value)} is no dataset; write plain values into 'run'")
+        elif expression:
+            parts.append((place, expression))
+            found[argument] = expression
+    plain = plain_arguments(step, found, document.datasets)
+    check_program(located, name, step, plain)
+    keywords = [(f"in.{argument}", expression) for argument, expression in found.items()]
+    keywords += [(argument, _plain(located, (*path, argument), value, loop)) for argument, value in plain.items()]
+    right = len(located.problems) == num and not located.broken_inside(path)
+    return (*_looped(located, name, loop), *parts), Call(program_name(step), (), tuple(keywords)) if right else None
 
 
 # Names

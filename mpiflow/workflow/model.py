@@ -16,6 +16,11 @@ Number = int | float
 Shape = Annotated[list[Extent], Meta(min_length=1, description="Extents; cut into blocks along the first.")]
 Rows = Annotated[list[Extent], Meta(min_length=2, max_length=2, description="The first row, and the one behind the last.")]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Word = str | int | float
+Command = Annotated[list[Word], Meta(min_length=1, description="A program and its arguments; no shell reads them.")]
+Format = Literal["npy", "hdf5", "text", "bytes"]
+ReadFormat = Literal["npy", "hdf5", "text", "bytes", "size"]
+OnError = Literal["stop", "continue"]
 Items = Annotated[list[str | int | float | bool], Meta(min_length=1, description="The values of the variable, in order.")]
 Conditions = Annotated[list[str], Meta(min_length=1)]
 
@@ -69,6 +74,8 @@ class Dataset(Part):
     full: Full | None = None
     file: Annotated[str, Meta(description="HDF5, H5MD, NetCDF-4 or .npy file, or a glob of such.")] | None = None
     path: Annotated[str, Meta(description="The array inside an HDF5 file.")] | None = None
+    taken_as: Annotated[Literal["array", "bytes"], Meta(description="What it holds, or the file itself, byte by byte.")] = field(
+        name="as", default="array")
     rows: Rows | None = None
     blocks: Blocks = 1
     rank: Annotated[Extent, Meta(description="Rank (modulo size) that makes and holds it.")] | None = None
@@ -94,21 +101,46 @@ class Values(Part):
 Variables = Annotated[dict[Name, Items | Values | str], Meta(min_length=1)]
 
 
+class Given(Part):
+    """A file that a program finds: ``data`` written to it."""
+
+    data: str
+    file: Annotated[str, Meta(description="Its name; NAME.npy if there is none.")] | None = None
+    format: Annotated[Format, Meta(description="How it is written; follows from its suffix.")] | None = None
+
+
+class Made(Part):
+    """A file that a program leaves."""
+
+    file: str
+    format: Annotated[ReadFormat, Meta(description="How it is read; follows from its suffix.")] | None = None
+    path: Annotated[str, Meta(description="The array inside an HDF5 file; else that of the output's name.")] | None = None
+    keep: Annotated[str, Meta(description="Where it is kept as a file, under the results.")] | None = None
+
+
 class Step(Part):
-    """One step: ``run`` is an expression, or the name of an operation that ``in`` and ``with`` belong to.
+    """One step: ``run`` is an expression, the name of an operation that ``in`` and ``with`` belong to, or a program.
 
     Instead of ``run``, ``workflow`` names another document, which is done with these inputs and parameters.
     """
 
-    run: str | None = None
+    run: str | Command | None = None
     workflow: Annotated[str, Meta(description="Another document; 'in' gives its inputs, 'with' its params.")] | None = None
-    inputs: Annotated[dict[Name, str | Number], Meta(description="Argument to expression.")] = field(name="in", default={})
+    inputs: Annotated[dict[Name, str | Number | Given], Meta(description="Argument, or file, to expression.")] = field(
+        name="in", default={})
     parameters: Annotated[dict[Name, Any], Meta(description="Argument to plain value.")] = field(name="with", default={})
+    out: Annotated[dict[Name, str | Made], Meta(description="What a program makes: name to file.")] = {}
+    stdout: Annotated[str, Meta(description="The file that takes what a program prints.")] | None = None
+    env: Annotated[dict[Name, Word], Meta(description="Variables of a program's environment.")] = {}
     loop: Annotated[Variables, Meta(description="Variable to its values: a grid of all combinations.")] = field(
         name="for", default={})
-    replicas: Replicas = 1
     beside: Annotated[Variables, Meta(description="Variable to its values, taken side by side.")] = field(name="zip", default={})
     where: Annotated[str | Conditions, Meta(description="What must hold for the variables; several must hold together.")] = ""
+    replicas: Replicas = 1
+    retries: Annotated[int, Meta(ge=0, le=1000, description="How often a task is tried again when it fails.")] = 0
+    timeout: Number | Annotated[str, Meta(description="Seconds that a task may take, or 90s, 10m, 2h.")] | None = None
+    on_error: Annotated[OnError, Meta(description="What becomes of the rest when a task fails.")] = field(
+        name="on-error", default="stop")
     unit: str | None = None
     tags: list[str] = []
 

@@ -19,6 +19,7 @@ from mpiflow.workflow.expressions import Call, Collected, Expression, references
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.loops import Loop
 from mpiflow.workflow.model import Document
+from mpiflow.workflow.policies import Policy
 from mpiflow.workflow.rules import HDF5_SUFFIXES
 from mpiflow.workflow.sweeps import Read, loop_path, misused, written_loop
 from mpiflow.workflow.text import locate
@@ -40,6 +41,7 @@ class Workflow:
         loops: The loops of the steps that have one.
         files: Contents of the files beside the document that it was read from as well, by their paths from there.
         whole: The documents that it is made of.
+        policies: What becomes of failures, for steps that say so.
         keys: For each file that has operations of its own: what it calls them, and their keys in the registry.
     """
 
@@ -52,7 +54,8 @@ class Workflow:
     loops: Mapping[str, Loop] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     whole: Composed = field(default_factory=Composed)
-    keys: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    keys: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def place(self, path: Path) -> tuple[Located, Path]:
         """Give the document that a value is from, and where it stands there."""
@@ -115,7 +118,7 @@ class Workflow:
     def operation(self, step: str, name: str) -> str:
         """Give the key of the operation that ``step`` calls ``name``; empty if its document has no such operation."""
         home = self.whole.homes.get(step)
-        return self.keys.get(home, {}).get(name, "") if home in self.keys else name
+        return self.keys[home].get(name, "") if home in self.keys else name
 
     def operations(self, step: str, registry: Collection[str]) -> list[str]:
         """Give the names of the operations that ``step`` can call, of those in ``registry``."""
@@ -173,7 +176,7 @@ def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = N
     seen = (text, sorted((overrides or {}).items()), *([sorted(files.items())] if files else []))
     digest = hashlib.blake2b(repr(seen).encode("utf-8", "surrogateescape"), digest_size=16)
     workflow = Workflow(document, whole.expressions, whole.parts, _graph(whole), made.located, digest.hexdigest(), whole.loops,
-                        files, whole)
+                        files, whole, whole.policies)
     _report_cycles(workflow)
     _check_instances(workflow)
     return workflow

@@ -25,7 +25,7 @@ def check_datasets(located: Located, document: Document) -> None:
                 which = f"has {' and '.join(given)}" if given else "has none of them"
                 located.report(path, f"dataset {name!r} needs exactly one of {', '.join(Dataset.SOURCES)}; it {which}", key=True)
             continue
-        for key in ("path", "rows"):
+        for key in ("path", "rows", "as"):
             if key in written and given[0] != "file":
                 located.report((*path, key), f"{key!r} belongs to 'file', not to {given[0]!r}", key=True)
         if dataset.rows and dataset.rows[0] >= dataset.rows[1]:
@@ -38,7 +38,11 @@ def check_datasets(located: Located, document: Document) -> None:
 
 def _check_file(located: Located, path: Path, dataset: Dataset) -> None:
     suffix = PurePath(dataset.file).suffix.lower()
-    if suffix in HDF5_SUFFIXES:
+    if dataset.taken_as == "bytes":
+        for key in ("path", "rows"):
+            if getattr(dataset, key):
+                located.report((*path, key), f"{key!r} does not go with 'as: bytes', the file itself", key=True)
+    elif suffix in HDF5_SUFFIXES:
         if not dataset.path and (*path, "path") not in located.broken:
             located.report((*path, "file"), "an HDF5 file needs 'path', the array inside it, e.g. path: /x")
     elif suffix != ".npy":

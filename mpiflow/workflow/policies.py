@@ -1,0 +1,51 @@
+"""What becomes of a task that fails or takes too long, as its step says; no part of what it computes."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from mpiflow.workflow.located import Located
+from mpiflow.workflow.model import Step
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([smhd]?)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How tasks of a step are treated.
+
+    Attributes:
+        retries: How often one is tried again when it fails.
+        timeout: How long one may take [s]; None for ever.
+        stops: Whether the run ends when one has failed; else only what depends on it is given up.
+    """
+
+    retries: int = 0
+    timeout: float | None = None
+    stops: bool = True
+
+
+def check_policy(located: Located, name: str, step: Step) -> Policy | None:
+    """Give the policy of a step; None if it is the usual one, or a wrong one, which is reported."""
+    try:
+        policy = Policy(step.retries, None if step.timeout is None else parse_seconds(step.timeout), step.on_error == "stop")
+    except ValueError as error:
+        located.report(("steps", name, "timeout"), str(error))
+        return None
+    return None if policy == Policy() else policy
+
+
+def parse_seconds(written: float | str) -> float:
+    """Give a time [s]: a number of seconds, or a text such as 90s, 10m, 2h, 1d.
+
+    Raises:
+        ValueError: It is no time above 0; the message says so.
+    """
+    match = _TIME.fullmatch(str(written)) if isinstance(written, str) else None
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else math.nan if isinstance(written, str) else float(written)
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"'timeout' must be a time above 0, such as 30, 90s, 10m or 2h, not {written!r}")
+    return seconds
