@@ -227,6 +227,31 @@ def test_a_workflow_is_sent_with_all_that_it_names(folder):
         assert (there.complaints, there.workflow.digest, there.code) == ([], here.workflow.digest, here.code)
 
 
+def test_programs_of_an_inner_workflow_lie_beside_it_and_may_be_given_files_that_a_loop_goes_through(tmp_path):
+    (tmp_path / "inner").mkdir()
+    for folder, line in ((tmp_path, "echo 40 > n.txt"), (tmp_path / "inner", "wc -l < $1 > n.txt")):
+        (folder / "tool.sh").write_text(f"#!/bin/sh\n{line}\n")
+        (folder / "tool.sh").chmod(0o755)
+    for name, num in (("a", 1), ("b", 2)):
+        (tmp_path / f"{name}.lines").write_text("x\n" * num)
+    (tmp_path / "inner/sub.yaml").write_text(
+        "mpiflow: 1\nname: sub\nparams: {k: 0}\nsteps:\n"
+        "  p: {for: {f: {files: ../*.lines}}, run: [./tool.sh, $f], out: {n: n.txt}, retries: $k}\nresults: {p: p.h5}\n")
+    (tmp_path / "w.yaml").write_text(
+        "mpiflow: 1\nname: w\nsteps:\n  r: {workflow: inner/sub.yaml, with: {k: 1}}\n  o: {run: [./tool.sh], out: {n: n.txt}}\n"
+        "  s: sum(r.p.n) + sum(o.n)\nresults: {s: s.npy, r.p.*: r.h5}\n")
+    ended = mpiflow(None, "w.yaml", cwd=tmp_path)
+    assert (ended.status, ended.err) == (0, "")
+    assert np.load(tmp_path / "s.npy") == 43
+    with h5py.File(tmp_path / "r.h5") as opened:
+        assert [item["n"][()].tolist() for item in opened["r.p"].values()] == [[1], [2]]
+    here = read(tmp_path / "w.yaml", {}, 0)
+    assert here.workflow.policies["r.p"].retries == 1
+    file, kept = unpack(pack(tmp_path / "w.yaml", here.workflow), "w.yaml")
+    with kept:
+        assert (file.parent / "inner/tool.sh").read_text() != (file.parent / "tool.sh").read_text()
+
+
 def test_the_example_gives_what_its_operations_give(tmp_path):
     ended = mpiflow(2, EXAMPLES / "inner" / "workflow.yaml", "--no-save", cwd=tmp_path)
     assert (ended.status, ended.err) == (0, "")
