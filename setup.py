@@ -16,7 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     packages=find_packages(include=["mpiflow", "mpiflow.*"]),
     python_requires=">=3.11",
-    install_requires=["h5py>=3.10", "msgspec>=0.18", "networkx>=3.0", "numpy>=1.26", "pyyaml>=6.0"],
+    install_requires=["h5py>=3.10", "msgspec>=0.18", "networkx>=3.0", "numpy>=1.26", "pint>=0.23", "pyyaml>=6.0"],
     extras_require={
         "mpi": ["mpi4py>=4.0"],                         # with the MPI of the site
         "mpich": ["mpi4py>=4.0", "mpich>=4.2"],         # with an MPI from PyPI: laptops, CI

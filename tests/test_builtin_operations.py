@@ -204,7 +204,7 @@ POSITIVE = np.linspace(0.5, 4, 12).reshape(4, 3)
 
 def test_every_elementwise_operation_is_tested_here():
     elementwise = {name for name, operation in BUILTIN.items() if operation.elementwise}
-    assert elementwise == {*UNARY, *BINARY, "clip", "where", "astype"}
+    assert elementwise == {*UNARY, *BINARY, "clip", "where", "astype", "convert"}
 
 
 @pytest.mark.parametrize("name", UNARY)

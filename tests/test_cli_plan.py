@@ -8,7 +8,7 @@ import pytest
 import yaml
 from launching import EXAMPLES, ROOT, mpiflow
 
-from mpiflow.cli.plan import _nbytes
+from mpiflow.cli.arguments import nbytes as read_size
 from mpiflow.planning.forecast import forecast
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, recipe_id
@@ -118,7 +118,7 @@ def test_it_works_where_no_mpi_is_installed(workflow):
     ("100", 100), ("4GB", 4 * 10**9), ("4G", 4 * 2**30), ("512MiB", 512 * 2**20), ("1.5 kB", 1500), ("2tb", 2 * 10**12),
     ("7B", 7)])
 def test_sizes_are_understood(word, nbytes):
-    assert _nbytes(word) == nbytes
+    assert read_size(word) == nbytes
 
 
 # Text

@@ -15,7 +15,7 @@ FRAME, SELECTED = 12 * ATOMS, 12 * CALPHAS          # three float32 for each ato
 MEAN = 24 * CALPHAS                                 # three float64 for each C-alpha atom [bytes]
 
 
-@operation(linear=True, combine="concatenate", dtype="float32", nbytes=lambda nbytes: nbytes)
+@operation(linear=True, combine="concatenate", dtype="float32", nbytes=lambda nbytes: nbytes, unit="same")
 def superpose(positions, reference, atoms):
     """Lay every frame on the reference so that the selected atoms are as near as they can be.
 
@@ -47,13 +47,13 @@ def kabsch(mobile, target):
     return left * [1.0, 1.0, handedness] @ right
 
 
-@operation(linear=True, combine="concatenate", nbytes=lambda nbytes, atoms: nbytes // FRAME * 12 * (atoms // 8))
+@operation(linear=True, combine="concatenate", nbytes=lambda nbytes, atoms: nbytes // FRAME * 12 * (atoms // 8), unit="same")
 def take(positions, atoms):
     """Keep the selected atoms: (frames, all atoms, 3) to (frames, selected atoms, 3), same type and unit."""
     return positions[:, atoms]
 
 
-@operation(linear=True, combine="concatenate", nbytes=lambda nbytes, masses: nbytes // (12 * (masses // 8)) * 8)
+@operation(linear=True, combine="concatenate", nbytes=lambda nbytes, masses: nbytes // (12 * (masses // 8)) * 8, unit="same")
 def gyration(positions, masses):
     """Radius of gyration of each frame about its centre of mass.
 
@@ -77,7 +77,7 @@ def quotient(partial):
     return partial["sum"] / partial["n"]
 
 
-@operation(linear=True, finish=quotient,
+@operation(linear=True, finish=quotient, unit="1",
            nbytes=lambda nbytes, atoms: {"n": 8, "sum": 4 * (atoms // 8) ** 2}, finish_nbytes=lambda nbytes: 2 * (nbytes - 8))
 def contacts(positions, atoms, cutoff=8.0):
     """Fraction of the frames in which two of the selected atoms are nearer than the cutoff.
@@ -128,7 +128,7 @@ def root_mean_square(partial):
 
 
 @operation(linear=True, combine=pool, finish=root_mean_square,
-           nbytes={"n": 8, "mean": MEAN, "m2": MEAN}, finish_nbytes=MEAN // 3)
+           nbytes={"n": 8, "mean": MEAN, "m2": MEAN}, finish_nbytes=MEAN // 3, unit="same")
 def rmsf(positions):
     """Root mean square fluctuation of each atom about its mean position.
 
@@ -193,7 +193,8 @@ def principal_nbytes(nbytes, count):
 
 
 @operation(linear=True, combine=stack, finish=principal, nbytes=lambda nbytes: rows_nbytes(nbytes // SELECTED),
-           combine_nbytes=lambda left, right: rows_nbytes(num_rows(left) + num_rows(right) + 1), finish_nbytes=principal_nbytes)
+           combine_nbytes=lambda left, right: rows_nbytes(num_rows(left) + num_rows(right) + 1), finish_nbytes=principal_nbytes,
+           unit={"mean": "same", "variance": lambda positions: positions**2, "cumulated_variance": "1", "components": "1"})
 def pca(positions, count=10):
     """Principal components of the motion of all atoms together.
 
@@ -210,7 +211,7 @@ def pca(positions, count=10):
     return {"n": np.array(len(rows)), "mean": mean, "rows": squeezed(rows - mean)}
 
 
-@operation(linear=True, combine="concatenate",
+@operation(linear=True, combine="concatenate", unit="same",
            nbytes=lambda nbytes, mean, components: nbytes // (mean // 2) * (components // mean) * 8)
 def project(positions, mean, components):
     """Coordinates of each frame along the principal components.

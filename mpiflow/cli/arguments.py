@@ -27,10 +27,10 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 def add_memory(parser: argparse.ArgumentParser) -> None:
     """Add the memory of each rank."""
-    parser.add_argument("--memory", metavar="SIZE", type=_nbytes, help="what blocks may take on each rank, e.g. 4GB or 512MiB")
+    parser.add_argument("--memory", metavar="SIZE", type=nbytes, help="what blocks may take on each rank, e.g. 4GB or 512MiB")
 
 
-def _nbytes(word: str) -> int:
+def nbytes(word: str) -> int:
     """A size such as 4GB (10^9), 4GiB or, as in SLURM, 4G (both 2^30)."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)", word.strip().lower())
     if not match or match[2].upper() not in _UNITS or float(match[1]) <= 0:

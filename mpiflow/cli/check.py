@@ -1,4 +1,4 @@
-"""``check``: look for mistakes in a workflow, without MPI and without running anything."""
+"""``check``: look for mistakes in a workflow, without MPI: in the document, and in what its operations declare."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 
 from mpiflow.cli.arguments import add_workflow
 from mpiflow.cli.compiling import compiled
+from mpiflow.cli.samples import Tried, try_declarations
+from mpiflow.planning.sources import source_blocks
 from mpiflow.report.console import say
 
 HELP = "look for mistakes in a workflow, without running it"
@@ -14,11 +16,32 @@ HELP = "look for mistakes in a workflow, without running it"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this verb."""
     add_workflow(parser)
+    parser.add_argument("--no-samples", dest="samples", action="store_false",
+                        help="look at the document only; do not try on the first rows of the data what operations declare")
 
 
 def execute(chosen: argparse.Namespace) -> int:
-    """Read and compile the workflow as one rank would."""
+    """Read and compile the workflow as one rank would, and try its operations on samples.
+
+    Raises:
+        DocumentError: With every problem found.
+    """
     local, graph = compiled(chosen, size=1)
-    document = local.workflow.document
+    workflow = local.workflow
+    document = workflow.document
+    if chosen.samples:
+        blocks = {name: source_blocks(workflow, name, local.sources) for name in document.datasets}
+        tried = try_declarations(workflow, local.registry, blocks, graph.datasets)
+        _report(tried)
+        workflow.finish()
     say(f"{chosen.workflow}: right: {len(document.datasets)} datasets, {len(document.steps)} steps, {len(graph.tasks)} tasks")
     return 0
+
+
+def _report(tried: Tried) -> None:
+    for name, what in tried.held.items():
+        say(f"tried on a sample: {name} ({', '.join(what)})")
+    for name, reason in tried.untried.items():
+        say(f"not tried: {name}: {reason}")
+    for note in tried.notes:
+        say(f"note: {note}")

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import mpiflow
-from mpiflow.cli import check, export, import_, plan, run, schema, slurm
+from mpiflow.cli import check, export, import_, pack, plan, run, schema, slurm
 from mpiflow.errors import LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
 
-VERBS = {"run": run, "plan": plan, "check": check, "schema": schema, "import": import_, "export": export,
+VERBS = {"run": run, "plan": plan, "check": check, "pack": pack, "schema": schema, "import": import_, "export": export,
          "slurm": slurm}
 _EPILOG = """\
 examples:
@@ -26,6 +26,7 @@ examples:
   python -m mpiflow check workflow.yaml                        look for mistakes, without MPI
   python -m mpiflow slurm workflow.yaml --nodes 4 --ntasks-per-node 8 --time 1:00:00 -o job.sh
                                                                a jobscript for it
+  python -m mpiflow pack workflow.yaml -o flow.mpiflow         one file with all that it needs, to run elsewhere
   python -m mpiflow schema > mpiflow.schema.json               the JSON Schema of workflows, for editors
   python -m mpiflow import wfformat FILE.json -o workflow.yaml replay a workflow that was recorded elsewhere
   python -m mpiflow export wfformat RECORD.json -o out.json    a run in WfFormat 1.5

@@ -5,20 +5,37 @@ from __future__ import annotations
 import numpy as np
 
 from mpiflow.operations.operation import Operation, operation
+from mpiflow.operations.units import ONE, UnitError, alike, conversion, number, parse_unit
 from mpiflow.operations.values import Value, columns
 from mpiflow.operations.values import concatenate as join
 
+
+def _number(x):
+    return number(x)
+
+
+def _alike(x, y):
+    return alike(x, y)
+
+
+def _compared(x, y):
+    alike(x, y)
+    return ONE
+
+
+# Each with what it makes of units.
 _UNARY = {
-    "negative": np.negative, "positive": np.positive, "absolute": np.absolute, "sqrt": np.sqrt, "exp": np.exp,
-    "log": np.log, "log10": np.log10, "sin": np.sin, "cos": np.cos, "tanh": np.tanh, "square": np.square,
-    "floor": np.floor, "ceil": np.ceil, "rint": np.rint, "isfinite": np.isfinite, "logical_not": np.logical_not,
+    **dict.fromkeys(("negative", "positive", "absolute", "floor", "ceil", "rint"), "same"),
+    **dict.fromkeys(("exp", "log", "log10", "sin", "cos", "tanh"), _number),
+    **dict.fromkeys(("isfinite", "logical_not"), "1"),
+    "sqrt": lambda x: x ** 0.5, "square": lambda x: x ** 2,
 }
 _BINARY = {
-    "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide,
-    "floor_divide": np.floor_divide, "remainder": np.remainder, "power": np.power, "less": np.less,
-    "less_equal": np.less_equal, "greater": np.greater, "greater_equal": np.greater_equal, "equal": np.equal,
-    "not_equal": np.not_equal, "minimum": np.minimum, "maximum": np.maximum, "logical_and": np.logical_and,
-    "logical_or": np.logical_or, "hypot": np.hypot, "arctan2": np.arctan2,
+    **dict.fromkeys(("add", "subtract", "remainder", "minimum", "maximum", "hypot"), _alike),
+    **dict.fromkeys(("less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "arctan2"), _compared),
+    **dict.fromkeys(("logical_and", "logical_or"), "1"),
+    "multiply": lambda x, y: x * y, "divide": lambda x, y: x / y, "floor_divide": lambda x, y: x / y,
+    "power": lambda x, y: x ** y,
 }
 
 
@@ -26,47 +43,78 @@ def _unary(name: str, ufunc: np.ufunc) -> Operation:
     def apply(x):
         return ufunc(x)
 
-    apply.__doc__ = f"numpy.{ufunc.__name__} of each element."
-    return Operation(name, apply, elementwise=True, broadcast=True)
+    apply.__doc__ = f"numpy.{name} of each element."
+    return Operation(name, apply, elementwise=True, broadcast=True, unit=_UNARY[name])
 
 
 def _binary(name: str, ufunc: np.ufunc) -> Operation:
     def apply(x, y):
         return ufunc(x, y)
 
-    apply.__doc__ = f"numpy.{ufunc.__name__} of each pair of elements; numpy's broadcasting rules."
-    return Operation(name, apply, elementwise=True, broadcast=True)
+    apply.__doc__ = f"numpy.{name} of each pair of elements; numpy's broadcasting rules."
+    return Operation(name, apply, elementwise=True, broadcast=True, unit=_BINARY[name])
 
 
-globals().update({name: _unary(name, ufunc) for name, ufunc in _UNARY.items()})
-globals().update({name: _binary(name, ufunc) for name, ufunc in _BINARY.items()})
+globals().update({name: _unary(name, getattr(np, name)) for name in _UNARY})
+globals().update({name: _binary(name, getattr(np, name)) for name in _BINARY})
 
 
-@operation(elementwise=True, broadcast=True)
+@operation(elementwise=True, broadcast=True, unit=lambda x, low, high: alike(x, low, high))
 def clip(x, low, high):
     """Each element, but not below ``low`` nor above ``high``."""
     return np.clip(x, low, high)
 
 
-@operation(elementwise=True, broadcast=True)
+@operation(elementwise=True, broadcast=True, unit=_alike)
 def where(condition, x, y):
     """``x`` where ``condition`` holds, else ``y``."""
     return np.where(condition, x, y)
 
 
-@operation(elementwise=True)
+@operation(elementwise=True, unit="same")
 def astype(x, dtype):
     """Each element as ``dtype``, for example float32."""
     return x.astype(dtype)
 
 
-@operation
+def _factor(unit, to):
+    """Factor and summand that turn numbers of one unit into those of another."""
+    found = conversion(*map(_read, (unit, to)))
+    if found is None:
+        raise UnitError(f"{unit} cannot be converted to {to}")
+    return found
+
+
+def _read(unit):
+    if not isinstance(unit, str):
+        raise UnitError(f"{unit!r} is no name of a unit")
+    return parse_unit(unit)
+
+
+def _converted(x, unit, to):
+    _factor(unit, to)
+    alike(_read(unit), x)
+    return _read(to)
+
+
+@operation(elementwise=True, broadcast=True, unit=_converted)
+def convert(x, unit, to):
+    """Numbers in ``to`` of numbers in ``unit``: ``convert(x, 'nm', to='angstrom')`` is 10 x.
+
+    Raises:
+        UnitError: There is no such conversion.
+    """
+    factor, summand = _factor(unit, to)
+    return x * factor + summand if summand else x * factor
+
+
+@operation(unit=alike)
 def concatenate(first, *others):
     """The datasets joined along axis 0, in the order given. Their blocks stay where they are."""
     return join([first, *others])
 
 
-@operation
+@operation(unit="1")
 def normalise(x):
     """(x - mean) / standard deviation over all elements, in float64; zeros where all elements are equal.
 
@@ -77,19 +125,19 @@ def normalise(x):
     return centred / spread if spread > 0 else np.zeros_like(centred)
 
 
-@operation(nbytes=lambda nbytes, axis: 8 if axis is None else nbytes)
+@operation(nbytes=lambda nbytes, axis: 8 if axis is None else nbytes, unit="same")
 def median(x, axis=None):
     """Median over all elements, or along ``axis``."""
     return np.median(x, axis=axis)
 
 
-@operation
+@operation(unit="same")
 def sort(x, axis=0):
     """The elements in ascending order along ``axis``."""
     return np.sort(x, axis=axis)
 
 
-@operation(nbytes={"equal": 1, "max_abs": 8, "rms": 8})
+@operation(nbytes={"equal": 1, "max_abs": 8, "rms": 8}, unit={"equal": _compared, "max_abs": _alike, "rms": _alike})
 def compare(x, y):
     """How far two datasets of one shape are apart: table of ``equal``, ``max_abs`` and ``rms``.
 
@@ -116,7 +164,7 @@ def column(table: Value, name):
     return table[name]
 
 
-@operation(nbytes=8)
+@operation(nbytes=8, unit="same")
 def row(x, index):
     """One row of a dataset, without axis 0; of a table, that of each column.
 

@@ -16,8 +16,9 @@ from mpiflow.operations.values import COMBINES, Combine
 
 Amount = int | float | Mapping[str, int | float]        # of bytes or seconds; by column, of the bytes of a table
 Estimate = Amount | Callable[..., Amount] | None
+Unity = str | Callable[..., Any] | Mapping[str, str | Callable[..., Any]] | None
 _DECLARABLE = ("linear", "elementwise", "broadcast", "combine", "finish", "nbytes", "combine_nbytes", "finish_nbytes",
-               "seconds", "dtype", "name")
+               "seconds", "dtype", "unit", "name")
 _SIZES = {"nbytes": 1, "combine_nbytes": 2, "finish_nbytes": 1, "seconds": 1}       # how many sizes a function gets first
 _ANY_NUMBER = inspect.Parameter.VAR_POSITIONAL
 _ANY_NAME = inspect.Parameter.VAR_KEYWORD
@@ -43,6 +44,8 @@ class Operation:
         finish_nbytes: The same of the finished result, or a function of the merged partial result's size and arguments.
         seconds: Expected run time [s], or a function of the size of all inputs [bytes] and of arguments.
         dtype: Dtype of the result, checked when it is made.
+        unit: Unit of the result: ``"same"`` (as the first argument), a name, or a function of the units of the arguments
+            that it names, where plain ones come as they are; by column for a table. None: nobody knows.
         code: Hash of the code; a part of the ids of all results.
         key: What the registry calls it, if that is not its name: another document may have another one of that name.
     """
@@ -59,6 +62,7 @@ class Operation:
     finish_nbytes: Estimate = None
     seconds: Estimate = None
     dtype: str | None = None
+    unit: Unity = None
     code: str = ""
     key: str = ""
     parameters: dict[str, inspect.Parameter] = field(init=False, repr=False, compare=False)
@@ -93,6 +97,9 @@ class Operation:
             table = isinstance(estimate, Mapping) and what != "seconds"
             if not (estimate is None or isinstance(estimate, (int, float)) or callable(estimate) or table):
                 yield f"{what} must be a number or a function, not {estimate!r}"
+        for rule in self.unit.values() if isinstance(self.unit, Mapping) else (self.unit,):
+            if rule is not None and not isinstance(rule, str) and not callable(rule):
+                yield f"unit must be a text or a function, not {rule!r}"
         try:
             np.dtype(self.dtype)
         except TypeError:
@@ -106,8 +113,11 @@ class Operation:
             yield "arguments that have no name for callers (before '/') are not possible"
         if self.linear and (not self.parameters or self.variadic):
             yield "linear=True needs a named first argument, the one that is split"
-        for what, num in {"finish": 1, **_SIZES}.items():
-            further = _further(getattr(self, what), num)
+        units = self.unit.values() if isinstance(self.unit, Mapping) else (self.unit,)
+        declared = [("unit", rule, 0) for rule in units]
+        declared += [(what, getattr(self, what), num) for what, num in {"finish": 1, **_SIZES}.items()]
+        for what, function, num in declared:
+            further = _further(function, num)
             unknown = [name for name, item in further.items()
                        if name not in self.named and item.default is inspect.Parameter.empty]
             if unknown:
@@ -151,6 +161,13 @@ class Operation:
         """Arguments that the functions ``nbytes``, ``combine_nbytes``, ``finish_nbytes`` and ``seconds`` want besides sizes."""
         return {what: tuple(name for name in _further(getattr(self, what), num) if name in self.named)
                 for what, num in _SIZES.items()}
+
+    @cached_property
+    def united_by(self) -> tuple[tuple[str, str | Callable[..., Any], tuple[str, ...]], ...]:
+        """What ``unit`` says: column (empty if it is no table), rule, and the arguments that the rule wants."""
+        rules = self.unit.items() if isinstance(self.unit, Mapping) else (("", self.unit),)
+        return tuple([(column, rule, tuple(name for name in _further(rule, 0) if name in self.named))
+                      for column, rule in rules if rule is not None])
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -209,7 +226,7 @@ def operation(function: Callable[..., Any] | None = None, **declared: Any) -> An
 
     Args:
         function: What to run; see ``Operation`` for what it takes and returns.
-        **declared: Any of linear, elementwise, broadcast, combine, finish, nbytes, seconds, dtype and name.
+        **declared: Any of linear, elementwise, broadcast, combine, finish, nbytes, seconds, dtype, unit and name.
 
     Raises:
         TypeError: A declaration is unknown.

@@ -42,32 +42,32 @@ def _moments_nbytes(nbytes, axis):
     return 2 * _row(nbytes, axis) + 8
 
 
-@operation(name="sum", linear=True, nbytes=_row)
+@operation(name="sum", linear=True, nbytes=_row, unit="same")
 def total(x, axis=None):
     """Sum."""
     return _sum(x, axis)
 
 
-@operation(linear=True, nbytes=8)
+@operation(linear=True, nbytes=8, unit="1")
 def count(x):
     """Number of rows."""
     return np.int64(x.shape[0])
 
 
 @operation(linear=True, nbytes=_row_and_count, finish=lambda partial: partial["sum"] / partial["count"],
-           finish_nbytes=lambda nbytes: nbytes - 8)
+           finish_nbytes=lambda nbytes: nbytes - 8, unit="same")
 def mean(x, axis=None):
     """Arithmetic mean."""
     return {"sum": _sum(x, axis), "count": _count(x, axis)}
 
 
-@operation(name="min", linear=True, combine="minimum", nbytes=_row)
+@operation(name="min", linear=True, combine="minimum", nbytes=_row, unit="same")
 def least(x, axis=None):
     """Least element."""
     return x.min(axis=_checked(axis))
 
 
-@operation(name="max", linear=True, combine="maximum", nbytes=_row)
+@operation(name="max", linear=True, combine="maximum", nbytes=_row, unit="same")
 def greatest(x, axis=None):
     """Greatest element."""
     return x.max(axis=_checked(axis))
@@ -109,21 +109,22 @@ def _closed_nbytes(nbytes):
     return {"count": 8, "mean": row, "variance": row, "std": row}
 
 
-@operation(linear=True, combine=merge_moments, finish=_close_moments, nbytes=_moments_nbytes, finish_nbytes=_closed_nbytes)
+@operation(linear=True, combine=merge_moments, finish=_close_moments, nbytes=_moments_nbytes, finish_nbytes=_closed_nbytes,
+           unit={"count": "1", "mean": "same", "variance": lambda x: x**2, "std": "same"})
 def moments(x, axis=None):
     """Table of ``count``, ``mean``, ``variance`` and ``std`` (over the population)."""
     return _moments(x, axis)
 
 
 @operation(linear=True, combine=merge_moments, nbytes=_moments_nbytes, finish=lambda p: p["m2"] / p["count"],
-           finish_nbytes=lambda nbytes: (nbytes - 8) // 2)
+           finish_nbytes=lambda nbytes: (nbytes - 8) // 2, unit=lambda x: x**2)
 def variance(x, axis=None):
     """Variance over the population."""
     return _moments(x, axis)
 
 
 @operation(linear=True, combine=merge_moments, nbytes=_moments_nbytes, finish=lambda p: np.sqrt(p["m2"] / p["count"]),
-           finish_nbytes=lambda nbytes: (nbytes - 8) // 2)
+           finish_nbytes=lambda nbytes: (nbytes - 8) // 2, unit="same")
 def std(x, axis=None):
     """Standard deviation over the population."""
     return _moments(x, axis)
@@ -140,7 +141,7 @@ def _edges(partial, bins, range):
 
 
 @operation(linear=True, finish=_edges, nbytes=lambda nbytes, bins: 8 * bins,
-           finish_nbytes=lambda nbytes: {"counts": nbytes, "edges": nbytes + 8})
+           finish_nbytes=lambda nbytes: {"counts": nbytes, "edges": nbytes + 8}, unit={"counts": "1", "edges": "same"})
 def histogram(x, range, bins=10):
     """Table of ``counts`` in ``bins`` equal bins over ``range`` = [low, high], and their ``edges``; the rest is left out."""
     # index() refuses the bins that numpy would choose by what one block holds.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
 from mpiflow.errors import DocumentError, Problem
 from mpiflow.operations.programs import Program, ProgramError, find_program
 from mpiflow.operations.registry import ModuleError, Registry, adopt, builtin_operations, load_module
 from mpiflow.planning.checks import check
+from mpiflow.storage.pack import PackError, is_pack, open_pack
 from mpiflow.storage.sources import discover
 from mpiflow.workflow.programs import is_program, program_name
 from mpiflow.workflow.reading import Workflow, draft_workflow
@@ -29,6 +31,7 @@ class Local:
         complaints: What is wrong.
         sources: The files of its datasets that this rank sees.
         absent: Whether the document is not there.
+        folder: Where a pack is laid out, if it is one; goes when this object does.
     """
 
     workflow: Workflow | None = None
@@ -37,6 +40,7 @@ class Local:
     complaints: list[Complaint] = field(default_factory=list)
     sources: tuple[SourceEntry, ...] = ()
     absent: bool = False
+    folder: TemporaryDirectory | None = None
 
     def problems(self, complaints: Iterable[Complaint], sources: Sequence[SourceEntry]) -> list[Problem]:
         """Give what is wrong besides the ``complaints`` of all ranks, seen from what all of them know: ``sources``."""
@@ -50,33 +54,34 @@ class Local:
 
 
 def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") -> Local:
-    """Read document, modules and the descriptions of files. Local: errors become complaints, never exceptions.
+    """Read document (or pack), modules and the descriptions of files. Local: errors become complaints, never exceptions.
 
     Args:
-        file: The document.
+        file: The document, or a pack.
         overrides: Parameters given on the command line.
         rank: This rank.
         name: What the document is called in messages, if not ``file``.
     """
-    local, name, folder = Local(), name or str(file), file.absolute().parent
+    local, name = Local(), name or str(file)
     try:
-        local.workflow = draft_workflow(decode(file.read_bytes(), name), name, overrides,
-                                        lambda part: (folder / os.path.expanduser(part)).read_bytes())
+        local.workflow, modules = _drafted(file, name, overrides, local)
     except OSError as error:
         local.absent = isinstance(error, FileNotFoundError)
         local.complaints.append(Complaint(name, 0, 0, f"cannot read the workflow: {error.strerror}"))
+    except PackError as error:
+        local.complaints.append(Complaint(name, 0, 0, str(error)))
     except DocumentError as error:
         local.complaints += [Complaint(p.file, p.line, p.column, p.message) for p in error.problems]
     if local.workflow is None:
         return local
     for index, module in enumerate(local.workflow.document.operations):
         try:
-            local.code.append(load_module(folder / module, local.registry))
+            local.code.append(load_module(modules / module, local.registry))
         except ModuleError as error:
             local.workflow.fail(("operations", index), str(error))
-    _load_inner(local, folder)
-    _find_programs(local, folder)
-    local.sources, complaints = discover(local.workflow, folder, rank)
+    _load_inner(local, modules)
+    _find_programs(local, modules)
+    local.sources, complaints = discover(local.workflow, file.absolute().parent, rank)
     problems = DocumentError(local.workflow.problems).problems
     local.complaints += [*(Complaint(p.file, p.line, p.column, p.message) for p in problems), *complaints]
     return local
@@ -116,3 +121,16 @@ def _find_programs(local: Local, folder: Path) -> None:
             program = Program(operation, len, inputs=tuple(sorted(step.inputs)))       # so that nothing else seems wrong
         workflow.keys.get(home, {}).update(adopt(local.registry, {operation: program}))
         local.code.append(program.code)
+
+
+def _drafted(file: Path, name: str, overrides: Mapping[str, str], local: Local) -> tuple[Workflow, Path]:
+    """Give the document as far as it can be read, and where its modules lie; a pack is laid out for ``local``."""
+    data, folder, inputs = file.read_bytes(), file.absolute().parent, {}
+    if is_pack(file, data):
+        pack = open_pack(data)
+        local.folder = pack.lay_out()
+        folder, inputs = Path(local.folder.name), pack.inputs(local.folder.name)
+        data, overrides = pack.contents[pack.manifest.document], {**pack.manifest.parameters, **overrides}
+        name = f"{name}/{pack.manifest.document}"
+    drafted = draft_workflow(decode(data, name), name, overrides, lambda part: (folder / os.path.expanduser(part)).read_bytes())
+    return replace(drafted, inputs=inputs), folder

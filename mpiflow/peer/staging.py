@@ -1,7 +1,8 @@
 """A workflow that only some ranks can see: one of these sends it to the others, with the files that it names.
 
 The others keep it in a directory of their own for as long as the run lasts. What is sent is the text of files, no more; it
-is read and checked there as if it had been there already. Files of datasets stay where they are.
+is read and checked there as if it had been there already. Files of datasets stay where they are, but for those in a pack, which
+is sent as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from msgspec import Struct, msgpack
 
 from mpiflow.catalog.entries import Hello
 from mpiflow.operations.registry import texts
+from mpiflow.storage.pack import is_pack
 from mpiflow.workflow.programs import is_program
 from mpiflow.workflow.reading import Workflow
 
@@ -43,20 +45,30 @@ def pack(file: Path, workflow: Workflow | None) -> bytes:
     Raises:
         OSError: It cannot be read any more.
     """
-    folder, files = file.absolute().parent, {}
-    if workflow:
-        files = {path: text for path, text in workflow.files.items() if _is_below(path)}
-    modules = (*workflow.document.operations, *[path for _, _, path, _ in workflow.whole.modules]) if workflow else ()
-    for module in modules:
+    data = file.read_bytes()
+    files = beside(workflow, file.absolute().parent) if workflow and not is_pack(file, data) else {}
+    return msgpack.encode(Parcel(data, tuple(sorted(files.items()))))
+
+
+def beside(workflow: Workflow, folder: Path) -> dict[str, bytes]:
+    """Give the files that a workflow names, but for those of datasets, by their paths from ``folder``. Local.
+
+    These are modules and what they import, programs, inner workflows and lists.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    files = {path: text for path, text in workflow.files.items() if _is_below(path)}
+    for module in (*workflow.document.operations, *[path for _, _, path, _ in workflow.whole.modules]):
         path = PurePosixPath(module)
         if _is_below(module) and (folder / path).is_file():
             files |= {str(path.with_name(f"{name}.py") if name else path): text for name, text in texts(folder / path).items()}
-    for name, step in workflow.document.steps.items() if workflow else ():
+    for name, step in workflow.document.steps.items():
         word = str(step.run[0]) if is_program(step) else ""
         path = posixpath.normpath(posixpath.join(posixpath.dirname(workflow.whole.homes.get(name, "")), word))
         if "/" in word and not word.startswith("~") and _is_below(path) and (folder / path).is_file():
             files[path] = (folder / path).read_bytes()
-    return msgpack.encode(Parcel(file.read_bytes(), tuple(sorted(files.items()))))
+    return files
 
 
 def _is_below(path: str) -> bool:

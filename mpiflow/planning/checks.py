@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from mpiflow.catalog.entries import SourceEntry
 from mpiflow.errors import did_you_mean
@@ -10,16 +11,25 @@ from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import Registry, unknown_operation
 from mpiflow.planning.instances import check_files
 from mpiflow.planning.sources import SourceBlock, source_blocks
+from mpiflow.planning.units import infer_units
 from mpiflow.workflow.expressions import PLAIN, Call, Constant, Sum, Variable, walk
 from mpiflow.workflow.reading import Workflow
 
 
-def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]) -> dict[str, list[SourceBlock]]:
-    """Note everything that is wrong in ``workflow``; what follows from something noted before is left out. Pure.
+class Checked(NamedTuple):
+    """What is known of a workflow when it has been checked.
 
-    Returns:
-        The blocks of each dataset that is right.
+    Attributes:
+        blocks: The blocks of each dataset that is right.
+        units: The units of steps, as far as they are known.
     """
+
+    blocks: dict[str, list[SourceBlock]]
+    units: dict[str, str]
+
+
+def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]) -> Checked:
+    """Note everything that is wrong in ``workflow``; what follows from something noted before is left out. Pure."""
     complete = not workflow.broken_modules()                # else an unknown one may be in a bad module
     for name, expression in workflow.expressions.items():
         for item in walk(expression):
@@ -31,7 +41,8 @@ def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     for name, loop in workflow.loops.items():
         check_files(workflow, name, loop, sources)
     unusable = workflow.broken_datasets()
-    return {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
+    blocks = {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
+    return Checked(blocks, infer_units(workflow, registry, blocks))
 
 
 def numbers(expression: Sum) -> list[Constant | Variable]:

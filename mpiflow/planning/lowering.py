@@ -11,7 +11,7 @@ The split *defines* the value of a linear operation, wherever its tasks run::
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any
@@ -67,9 +67,9 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
         DocumentError: With every problem found: those noted in ``workflow`` already, unknown operations, wrong
             arguments, files that nobody sees.
     """
-    blocks = check(workflow, registry, sources)
+    blocks, units = check(workflow, registry, sources)
     workflow.finish()
-    lowering = _Lowering(workflow, registry, size, recovering, sources)
+    lowering = _Lowering(workflow, registry, units, size, recovering, sources)
     for name in nx.lexicographical_topological_sort(workflow.graph):
         if name in workflow.document.steps:
             lowering.step(name)
@@ -84,10 +84,11 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
 class _Lowering:
     """The graph under construction; tasks with the same recipe are one task."""
 
-    def __init__(self, workflow: Workflow, registry: Registry, size: int, recovering: bool,
+    def __init__(self, workflow: Workflow, registry: Registry, units: Mapping[str, str], size: int, recovering: bool,
                  sources: Sequence[SourceEntry]) -> None:
         self.workflow = workflow
         self.registry = registry
+        self.units = units          # of steps
         self.size = size
         self.recovering = recovering
         self.graph = TaskGraph()
@@ -142,12 +143,12 @@ class _Lowering:
 
     def step(self, name: str) -> None:
         step = self.workflow.document.steps[name]
-        unit, tags, replicas = (None, (), 1) if isinstance(step, str) else (step.unit, step.tags, step.replicas)
+        tags, replicas = ((), 1) if isinstance(step, str) else (step.tags, step.replicas)
         loop, expression = self.workflow.loops.get(name), self.workflow.expressions[name]
         self.current, self.outer = self.workflow.whole.groups.get(name, (name, ""))
         self.name, self.label = name, self.outer
         blocks = self._loop(name, loop, expression) if loop else self.evaluate(expression)
-        self._name(name, "step", blocks, unit, tags, replicas)
+        self._name(name, "step", blocks, self.units.get(name), tags, replicas)
 
     def _name(self, name: str, made_by: str, blocks: Blocks, unit: str | None, tags: Sequence[str], replicas: int) -> None:
         self.named[name] = blocks

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from mpiflow.catalog.entries import SourceEntry
+from mpiflow.operations.units import parse_unit, same
 from mpiflow.workflow.model import Arange, Dataset
 from mpiflow.workflow.reading import Workflow
 
@@ -122,8 +123,8 @@ def _row(entry: SourceEntry) -> tuple[np.dtype, int, tuple[int, ...]]:
 
 
 def _same_unit(one: str, other: str) -> bool:
-    """Names of units may differ in case (Angstrom), symbols may not (mPa and MPa)."""
-    return one == other or (len(one) > 4 and one.isalpha() and one.lower() == other.lower())
+    """Names of units may differ in case (Angstrom), symbols may not (mPa and MPa); nm is nanometer."""
+    return one == other or same(parse_unit(one), parse_unit(other))
 
 
 def _file_blocks(workflow: Workflow, name: str, dataset: Dataset, files: Sequence[SourceEntry]) -> Iterator[SourceBlock]:

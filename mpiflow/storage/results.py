@@ -94,7 +94,7 @@ def write_results(file: Path, results: Sequence[Result]) -> None:
 
 
 def replace_file(file: Path, write: Callable[[Path], object]) -> None:
-    """Write a file aside, flush it, and put it in place of what is there. Local.
+    """Let ``write`` write a file aside, flush it, and put it in the place of ``file`` when it is complete. Local.
 
     Raises:
         OSError: It cannot be written.

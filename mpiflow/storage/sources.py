@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import h5py
 import numpy as np
+from msgspec.structs import replace
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
 from mpiflow.errors import MachineError
@@ -19,8 +20,9 @@ from mpiflow.planning.instances import source_of
 from mpiflow.planning.sources import generator
 from mpiflow.planning.tasks import Block
 from mpiflow.storage.generate import generate
+from mpiflow.storage.pack import matching
 from mpiflow.workflow.model import Dataset
-from mpiflow.workflow.reading import Workflow
+from mpiflow.workflow.reading import Packed, Workflow
 
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError)      # what h5py and numpy raise for a bad file
 
@@ -34,7 +36,7 @@ def discover(workflow: Workflow, folder: Path, rank: int) -> tuple[tuple[SourceE
 
     Args:
         workflow: What the user wrote.
-        folder: Where relative paths start.
+        folder: Where relative paths start, but for files that came with the document.
         rank: This rank.
 
     Returns:
@@ -43,9 +45,10 @@ def discover(workflow: Workflow, folder: Path, rank: int) -> tuple[tuple[SourceE
     entries, complaints = [], []
     broken = workflow.broken_datasets()
     for name, dataset in workflow.document.datasets.items():
-        for file in () if name in broken else _matches(dataset, folder):
+        packed = matching(dataset.file, workflow.inputs) if dataset.file else []
+        for file in () if name in broken else packed or _matches(dataset, folder):
             try:
-                entries.append(_describe(name, dataset, file, rank))
+                entries.append(_describe(name, dataset, file, rank, workflow.inputs.get(file)))
             except MachineError as error:
                 mark = workflow.mark(("datasets", name, "path")) if isinstance(error, _ArrayError) else None
                 # Names in files and of files need not be UTF-8, which messages are.
@@ -78,11 +81,12 @@ def _found(pattern: str, folder: Path) -> list[str]:
     return sorted(glob.glob(os.path.abspath(os.path.join(glob.escape(str(folder)), file))))
 
 
-def _describe(name: str, dataset: Dataset, file: str, rank: int) -> SourceEntry:
+def _describe(name: str, dataset: Dataset, file: str, rank: int, packed: Packed | None) -> SourceEntry:
     try:
         file.encode()                                       # UnicodeEncodeError is a ValueError
-        stamp = _stamp(file)
-        shape, dtype, unit = _form(file, dataset, stamp[0])
+        place = packed.place if packed else file
+        stamp = packed.stamp if packed else _stamp(file)
+        shape, dtype, unit = _form(place, dataset, stamp[0])
     except _UNREADABLE as error:
         raise MachineError(f"cannot read {file}: {reason(error)}") from None
     if dtype.hasobject:
@@ -182,6 +186,8 @@ def load(workflow: Workflow, block: Block) -> np.ndarray:
     if made:
         return generate(made[1], block.start, block.stop)
     try:
+        if block.file in workflow.inputs:                   # checked when it came, and nobody else knows where it is
+            return _rows(dataset, replace(block, file=workflow.inputs[block.file].place))
         _check_stamp(block)
         rows = _rows(dataset, block)
         _check_stamp(block)                                 # or they may be of two versions

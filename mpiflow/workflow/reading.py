@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 import networkx as nx
@@ -27,6 +28,18 @@ from mpiflow.workflow.text import locate
 __all__ = ["HDF5_SUFFIXES", "Workflow", "draft_workflow", "read_workflow"]
 
 
+class Packed(NamedTuple):
+    """A file that came with the document, in a pack.
+
+    Attributes:
+        place: Where it lies on this rank.
+        stamp: What stands for size, time and inode of a file: the same on all ranks, and other for other contents.
+    """
+
+    place: str
+    stamp: tuple[int, int, int]
+
+
 @dataclass(frozen=True)
 class Workflow:
     """A document, as far as it is right.
@@ -43,6 +56,7 @@ class Workflow:
         whole: The documents that it is made of.
         policies: What becomes of failures, for steps that say so.
         keys: For each file that has operations of its own: what it calls them, and their keys in the registry.
+        inputs: Files that came with the document, by their paths in it: where they lie, and what stands for their state.
     """
 
     document: Document
@@ -55,6 +69,7 @@ class Workflow:
     files: Mapping[str, bytes] = field(default_factory=dict)
     whole: Composed = field(default_factory=Composed)
     policies: Mapping[str, Policy] = field(default_factory=dict)
+    inputs: Mapping[str, Packed] = field(default_factory=dict)
     keys: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def place(self, path: Path) -> tuple[Located, Path]:
