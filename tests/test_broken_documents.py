@@ -27,6 +27,7 @@ steps:
 results: {total: out.h5}
 """
 OPS = "from mpiflow import operation\n\n@operation(elementwise=True)\ndef shift(x, by):\n    return x + by\n"
+INNER = b"mpiflow: 1\nname: i\ninputs: [x]\ndatasets: {x: {arange: {stop: 3}}}\nsteps: {total: sum(x)}\nresults: {total: t.h5}\n"
 HERE = "‹"      # stands before the token that a message is about
 
 
@@ -133,6 +134,22 @@ KINDS = [
     own("argument under in and with", "{run: shift, in: {x: a, by: b}, with: {‹by: 2}}",
         "argument 'by' stands under 'in' as well"),
     own("in without an operation", "{run: a + b, ‹in: {x: a}}", "'in' needs the name of an operation under 'run'"),
+
+    # Loops, and workflows in workflows
+    own("a zip of different lengths", "{zip: {i: [1, 2], j: ‹[1, 2, 3]}, run: shift, in: {x: a}, with: {by: $i}}",
+        "'j' has 3 values, 'i' has 2"),
+    own("a filter that leaves nothing", "{for: {i: [1, 2]}, where: ‹$i > 2, run: shift, in: {x: a}, with: {by: $i}}",
+        "'where' leaves none of 2 instances"),
+    own("a list that is not there", "{for: {i: {file: ‹no.txt}}, run: shift, in: {x: a}, with: {by: $i}}", "cannot read no.txt"),
+    own("a pattern that nobody matches", "{for: {i: {files: ‹no-*}}, run: shift, in: {x: a}, with: {by: $i}}",
+        "no rank sees a file that matches 'no-*'"),
+    total("instances of a dataset", "sum(‹a.*)", "'a' has no instances: it is no step with 'for'"),
+    own("no inner workflow", "{workflow: ‹inner.yaml, in: {x: a}}", "cannot read inner.yaml: No such file or directory"),
+    own("a workflow in itself", "{workflow: ‹workflow.yaml}", "a workflow cannot be a step of itself"),
+    own("an unknown input of an inner workflow", "{workflow: in.yaml, in: {‹y: a}}", "in.yaml has no input 'y'; it has x",
+        files={"in.yaml": INNER}),
+    own("an unknown result of an inner workflow", "{workflow: in.yaml, in: {x: a}}\n  more: sum(‹own.totl)",
+        "in.yaml has no result 'totl'; did you mean 'total'?", files={"in.yaml": INNER}),
 
     # Operations
     total("unknown operation", "‹summ(a + b)", "no operation 'summ'; did you mean 'sum'?"),

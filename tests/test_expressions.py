@@ -9,19 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpiflow.workflow.expressions import (
-    MAX_DEPTH,
-    Call,
-    Column,
-    Constant,
-    ExpressionError,
-    Ref,
-    Sum,
-    children,
-    parse_expression,
-    references,
-    walk,
-)
+from mpiflow.workflow.expressions import Call, Column, Constant, Ref, Sum, children, references, walk
+from mpiflow.workflow.parsing import MAX_DEPTH, ExpressionError, parse_expression
 
 law = settings(derandomize=True, deadline=None, max_examples=300)
 a, b, c, d = map(Ref, "abcd")

@@ -18,7 +18,8 @@ from mpiflow.operations.values import concatenate
 from mpiflow.peer.execute import Executor
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.tasks import Kind, recipe_id
-from mpiflow.workflow.expressions import Call, Column, Constant, Ref, Sum, parse_expression
+from mpiflow.workflow.expressions import Call, Column, Constant, Ref, Sum
+from mpiflow.workflow.parsing import parse_expression
 from mpiflow.workflow.reading import draft_workflow, read_workflow
 
 law = settings(derandomize=True, deadline=None)

@@ -345,7 +345,7 @@ def test_what_programs_give_is_the_same_on_any_number_of_ranks(folder):
 def test_a_program_that_is_killed_stops_the_run_and_its_siblings_and_its_words_are_in_the_report(folder):
     ended = many(folder, 4, WRONG="2", SCRIPT="kill -9 $$$$", LONG="31.4155")
     assert ended.status == 1
-    assert "step 'many' failed on rank" in ended.err and "operation sh(x)" in ended.err
+    assert "step 'many[i=2]' failed on rank" in ended.err and "operation sh(x)" in ended.err
     assert "sh was killed by signal 9 (SIGKILL)" in ended.err and "stderr, last lines:\n  wrong at 2" in ended.err
     assert not processes("31.4155") and nothing_is_left(folder)
     assert not (folder / "all.npy").exists()
@@ -497,7 +497,8 @@ def test_in_the_chain_a_failed_simulation_is_reported_with_its_words_and_the_oth
     ended = mpiflow(4, chain / "workflow.yaml", "--results", folder / "r", "--set", "steps=2000", "--no-save",
                     "--set", f"simulate={folder}/broken", cwd=folder, env={"SIMULATE": str(chain / "simulate")})
     assert ended.status == 1
-    assert "step 'simulate' failed" in ended.err and "  out of luck" in ended.err and "(the last of 2 attempts)" in ended.err
+    assert "step 'simulate[T=0.3]' failed" in ended.err and "  out of luck" in ended.err
+    assert "(the last of 2 attempts)" in ended.err
     assert len(list((folder / "r" / "chain").glob("log-*.txt"))) == 11
     assert nothing_is_left(folder)
 

@@ -40,6 +40,7 @@ def whole(fragment):
     return head + fragment + shared + steps
 
 
+(INNER,) = [text for _, text in FENCES if "\nname: inner\n" in text]
 MESSAGES = next(text for language, text in FENCES if language == "text")
 (WRONG,) = [text for (_, text), (after, _) in pairwise(FENCES) if after == "text"]
 EXAMPLES = [whole(text) for language, text in FENCES if language == "yaml" and text != WRONG]
@@ -85,6 +86,9 @@ def ran(tmp_path_factory):
         (folder / "scratch").mkdir()
         (folder / "workflow.yaml").write_text(text)
         (folder / "ops.py").write_text(CODE)
+        (folder / "inner.yaml").write_text(INNER)
+        (folder / "data" / "factors.txt").write_text("# factors\n2\n0.5\n")
+        (folder / "data" / "ranges.csv").write_text("low,high\n0,0.5\n0.25,1\n")
         with h5py.File(folder / "data" / "adk.h5md", "w") as opened:
             opened["/particles/all/position/value"] = np.arange(20 * 4 * 3.0).reshape(20, 4, 3)
             opened["/particles/all/position/value"].attrs["unit"] = "Angstrom"
@@ -186,7 +190,7 @@ def test_the_declarations_are_exactly_these_with_these_defaults():
     said = {code(name)[0]: default for name, default, _ in rows("Operations of your own")[1:]}
     with pytest.raises(TypeError):
         operation(unknown=1)(len)
-    own = {"code", "function", "parameters"}
+    own = {"code", "function", "key", "parameters"}
     fields = {name: field.default for name, field in Operation.__dataclass_fields__.items() if name not in own}
     assert set(said) == set(fields)
     for name in ("elementwise", "broadcast", "linear"):
@@ -201,7 +205,7 @@ def test_signs_stand_for_these_operations():
     for written, means in rows("Expressions"):
         if any(sign in written for sign in ("a - b", "-a", "a < b", "t.name")):
             said |= {re.match(r"\w+", item)[0] for item in code(means)}
-    assert said | {"add"} == RESERVED
+    assert said | {"add", "row"} == RESERVED
 
 
 def test_every_suffix_of_hdf5_is_named():
@@ -250,6 +254,31 @@ def test_operations_of_ones_own_give_what_the_page_says(ran):
     assert got["near"] == np.sum(np.sum((m - m.mean(axis=0)) ** 2, axis=1) < 4)
     near(got["smooth"], np.concatenate([(part[1:] + part[:-1]) / 2 for part in np.split(x, 4)]))
     near(got["range"], 1.1 * (max(x.max(), y.max()) - min(x.min(), y.min())))
+
+
+def test_loops_give_what_the_page_says(ran):
+    x, _, _ = shared()
+    some = results(folder_of(ran, "where: [$c") / "some.h5")["some"]
+    near(some, [x.max() * c + k for c in (1, 2, 3) for k in range(c) if c + k > 2 and k != 1])
+    elsewhere = folder_of(ran, "blocks: mapped")
+    near(results(elsewhere / "tabled.h5")["tabled"], [np.clip(x, 0, 0.5).mean(), np.clip(x, 0.25, 1).mean()])
+    assert results(elsewhere / "paths.h5")["paths"] == 16
+    with h5py.File(elsewhere / "mapped.h5") as opened:
+        near([opened[f"mapped/part={part},c=2"][()] for part in range(4)], [2 * np.median(part) for part in np.split(x, 4)])
+    points = generate(model.Random(shape=[5, 3], seed=7), 0, 5)
+    near(np.load(folder_of(ran, "rows: points") / "lengths.npy"), np.linalg.norm(points, axis=1))
+    chosen = folder_of(ran, "averages: {for") / "averages.h5"
+    runs = {(T, seed): np.mean(x * T + seed) for T in (250, 300, 350) for seed in range(4)}
+    near(results(chosen)["averages"], [np.mean([runs[T, seed] for seed in range(4)]) for T in (250, 300, 350)])
+    near(results(chosen)["apart"], max(runs.values()) - min(runs.values()))
+
+
+def test_workflows_in_workflows_give_what_the_page_says(ran):
+    x, y, _ = shared()
+    got = results(folder_of(ran, "workflow: inner.yaml") / "both.h5")
+    centred = y - y.mean()
+    near(got["both"], 2 * x.max() + (1 + 2 + 3 + 2) * centred.max())
+    near(got["scan.spread"], [factor * centred.std() for factor in (1, 2, 3)])
 
 
 def test_built_in_operations_give_what_the_page_says(ran):

@@ -67,7 +67,7 @@ def _code(local: Local, folder: Path) -> dict[str, bytes]:
     for module in local.workflow.document.operations:
         if not is_inside(module):
             raise LaunchError(f"operations: {module} does not lie beside the workflow or below; a pack cannot hold it")
-    return beside(local.workflow.document, folder)
+    return beside(local.workflow, folder)
 
 
 def _added(files: list[Path], folder: Path) -> Iterator[str]:

@@ -18,7 +18,20 @@ from mpiflow.planning.declarations import Untried, declared, false_declarations,
 from mpiflow.planning.sources import SourceBlock
 from mpiflow.planning.tasks import Block
 from mpiflow.storage.sources import load
-from mpiflow.workflow.expressions import Call, Column, Constant, Expression, Ref, Sum, Variable, walk
+from mpiflow.workflow.expressions import (
+    Call,
+    Chosen,
+    Collected,
+    Column,
+    Constant,
+    Expression,
+    Item,
+    Ref,
+    Spread,
+    Sum,
+    Variable,
+    walk,
+)
 from mpiflow.workflow.loops import bound
 from mpiflow.workflow.reading import Workflow
 
@@ -59,8 +72,8 @@ def try_declarations(workflow: Workflow, registry: Registry, blocks: SourceBlock
     samples, tried = _Samples(workflow, registry, blocks, datasets), Tried()
     attempts: dict[str, int] = {}
     for step, call in _calls(workflow):
-        operation = registry[call.operation]
-        name = operation.name
+        operation = registry[workflow.operation(step, call.operation)]
+        name = operation.key
         if operation.code == BUILTIN or not declared(operation) or name in tried.held or attempts.get(name, 0) == ATTEMPTS:
             continue
         attempts[name] = attempts.get(name, 0) + 1
@@ -108,7 +121,7 @@ class _Samples:
         Raises:
             Untried: There is no sample of something.
         """
-        operation, given = self._bound(call)
+        operation, given = self._bound(step, call)
         if isinstance(operation, Program):
             raise Untried("it comes from a program, which is not run for a check")
         datasets, parameters = [], {}
@@ -118,7 +131,7 @@ class _Samples:
             else:
                 datasets.append((name, self.of(step, _terms(operation, name, part)[0])))
         datasets.sort(key=lambda pair: operation.linear and pair[0] != operation.first)
-        cut = operation.linear and self._num_blocks(dict(given)[operation.first]) > 1
+        cut = operation.linear and self._num_blocks(step, dict(given)[operation.first]) > 1
         return Trial(operation, tuple(datasets), parameters, self._entire(given), cut)
 
     def of(self, step: str, expression: Expression) -> Value:
@@ -138,20 +151,31 @@ class _Samples:
             case Sum(terms=terms):
                 return self._sum([term.value if isinstance(term, Constant) else self.of(step, term) for term in terms])
             case Call():
-                operation, given = self._bound(expression)
+                operation, given = self._bound(step, expression)
                 first = [part for name, part in given if operation.linear and name == operation.first]
                 terms = [self.of(step, term) for part in first for term in _terms(operation, operation.first, part)]
                 return result_of(self.trial(step, expression), terms)
+            case Chosen(step=inner) | Spread(step=inner):
+                return self.of(step, inner)
+            case Collected(refs=refs):
+                return self.of(step, refs[0])
+            case Item():
+                raise Untried("it is a part of a dataset that a loop goes through")
         return as_value(self._plain(step, expression))
 
-    def _bound(self, call: Call) -> tuple[Operation, list[tuple[str, Expression]]]:
-        operation = self._registry[call.operation]
+    def _bound(self, step: str, call: Call) -> tuple[Operation, list[tuple[str, Expression]]]:
+        operation = self._registry[self._workflow.operation(step, call.operation)]
         names = operation.bind(len(call.arguments), [name for name, _ in call.keywords])
         return operation, [*zip(names, call.arguments, strict=True), *call.keywords]
 
     def _plain(self, step: str, part: Constant | Variable) -> object:
         """A plain value; of a loop, its first."""
-        return bound(part.template, self._workflow.loops[step].items[0]) if isinstance(part, Variable) else part.value
+        if not isinstance(part, Variable):
+            return part.value
+        loop = self._workflow.loops[step]
+        if loop.rows is None:
+            raise Untried("what its loop goes through is known when it runs")
+        return bound(part.template, dict(zip(loop.variables, loop.rows[0], strict=True)))
 
     def _sum(self, values: Sequence[object]) -> Value:
         try:
@@ -189,19 +213,19 @@ class _Samples:
                 break
         return as_value(concatenate(parts))
 
-    def _num_blocks(self, expression: Expression) -> int:
+    def _num_blocks(self, step: str, expression: Expression) -> int:
         """Into how many blocks the value of an expression is cut, at most."""
         match expression:
             case Ref(name=name):
-                return len(self._datasets[name].tasks)
+                return len(self._datasets[name].tasks) if name in self._datasets else 1
             case Column(table=table):
-                return self._num_blocks(table)
+                return self._num_blocks(step, table)
             case Call():
-                operation, given = self._bound(expression)
+                operation, given = self._bound(step, expression)
                 blockwise = operation.blockwise or (operation.name, operation.code) == ("concatenate", BUILTIN)
-                return max(self._num_blocks(part) for _, part in given) if blockwise else 1
+                return max(self._num_blocks(step, part) for _, part in given) if blockwise else 1
             case Sum(terms=terms):
-                return max(self._num_blocks(term) for term in terms)
+                return max(self._num_blocks(step, term) for term in terms)
         return 1
 
     def _entire(self, given: Sequence[tuple[str, Expression]]) -> bool:

@@ -162,3 +162,13 @@ def column(table: Value, name):
     if name not in table:
         raise KeyError(f"no column {name!r}; there are {', '.join(key for key, _ in columns(table))}")
     return table[name]
+
+
+@operation(nbytes=8, unit="same")
+def row(x, index):
+    """One row of a dataset, without axis 0; of a table, that of each column.
+
+    Raises:
+        IndexError: There is no such row.
+    """
+    return {name: array[index] for name, array in columns(x)} if isinstance(x, dict) else x[index]

@@ -47,6 +47,7 @@ class Operation:
         unit: Unit of the result: ``"same"`` (as the first argument), a name, or a function of the units of the arguments
             that it names, where plain ones come as they are; by column for a table. None: nobody knows.
         code: Hash of the code; a part of the ids of all results.
+        key: What the registry calls it, if that is not its name: another document may have another one of that name.
     """
 
     name: str
@@ -63,11 +64,13 @@ class Operation:
     dtype: str | None = None
     unit: Unity = None
     code: str = ""
+    key: str = ""
     parameters: dict[str, inspect.Parameter] = field(init=False, repr=False, compare=False)
 
     guess = 0.0             # run time [s] besides what follows from sizes, as long as nobody knows better
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.key or self.name)
         object.__setattr__(self, "parameters", dict(inspect.signature(self.function).parameters))
         for mistake in (*self._mistakes_in_declarations(), *self._mistakes_in_arguments()):
             raise ValueError(f"operation {self.name!r}: {mistake}")

@@ -38,6 +38,7 @@ class Program(Operation):
 
     def __post_init__(self) -> None:
         named = {f"in.{name}": _EMPTY for name in self.inputs} | dict.fromkeys(PLAIN, _EMPTY)
+        object.__setattr__(self, "key", self.key or self.name)
         object.__setattr__(self, "parameters", {
             name: inspect.Parameter("given", inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in named.items()})
 

@@ -10,17 +10,18 @@ import importlib.machinery
 import sys
 import traceback
 import types
+from collections.abc import Iterable
 from pathlib import Path
 
 from mpiflow.errors import did_you_mean
 from mpiflow.operations import arrays, reductions, replaying
 from mpiflow.operations.operation import Operation
-from mpiflow.workflow.expressions import BINARY, COMPARE, UNARY
+from mpiflow.workflow.parsing import BINARY, COMPARE, UNARY
 
 Registry = dict[str, Operation]
 BUILTIN = "mpiflow-1"       # raise it when a built-in operation gives other values
 _BUILTIN_MODULES = (arrays, reductions, replaying)
-RESERVED = frozenset({*BINARY.values(), *COMPARE.values(), *UNARY.values(), "column"})    # what signs stand for
+RESERVED = frozenset({*BINARY.values(), *COMPARE.values(), *UNARY.values(), "column", "row"})     # what signs and loops stand for
 
 
 class ModuleError(Exception):
@@ -74,7 +75,7 @@ def _register(path: Path, module: types.ModuleType, code: str, registry: Registr
     for item in items.values():
         hidden = registry.get(item.name)
         if item.name in RESERVED:
-            raise ModuleError(f"{path}: operation {item.name!r} is what a sign of expressions stands for; choose another name")
+            raise ModuleError(f"{path}: operation {item.name!r} is what a sign or a loop stands for; choose another name")
         if item.name in names:
             raise ModuleError(f"{path}: operation {item.name!r} is defined twice")
         if hidden and hidden.code not in (BUILTIN, code):
@@ -86,6 +87,21 @@ def _register(path: Path, module: types.ModuleType, code: str, registry: Registr
 def _is_builtin(item: Operation) -> bool:
     """A module may import a built-in operation to call it, without making it its own."""
     return getattr(item.function, "__module__", None) in {module.__name__ for module in _BUILTIN_MODULES}
+
+
+def adopt(registry: Registry, others: Registry) -> dict[str, str]:
+    """Add the operations of an inner document to ``registry``; give the key there of each that it can name.
+
+    Where two operations share a name, the later one has the start of its code in its key.
+    """
+    keys = {}
+    for name, item in others.items():
+        key = name
+        if name in registry and registry[name].code != item.code:
+            key = f"{name}@{item.code[:8] if item.code != BUILTIN else BUILTIN}"
+        registry.setdefault(key, dataclasses.replace(item, key=key))
+        keys[name] = key
+    return keys
 
 
 def texts(path: Path) -> dict[str, bytes]:
@@ -176,6 +192,6 @@ def _last_place(error: BaseException, path: Path) -> str:
     return f"{type(error).__name__}: {error}" + (f" (line {line})" if line else "")
 
 
-def unknown_operation(name: str, registry: Registry) -> str:
+def unknown_operation(name: str, known: Iterable[str]) -> str:
     """Say that there is no operation ``name``."""
-    return f"no operation {name!r}" + (did_you_mean(name, registry) or "; built-in ones are listed in docs/workflow.md")
+    return f"no operation {name!r}" + (did_you_mean(name, known) or "; built-in ones are listed in docs/workflow.md")

@@ -67,7 +67,7 @@ class Executor:
         self._registry = registry
         self._calls: dict[int, _Call] = {}
         self._tasks = graph.tasks
-        self._datasets = graph.datasets
+        self._written = graph.written
         self._results = results
         self._held, self._places = held, places
         self._folders = folders or Folders()
@@ -162,7 +162,7 @@ class Executor:
     def _write(self, task: Task, values: Mapping[int, Value]) -> np.ndarray:
         file, results = self._results / dict(task.parameters)["file"], []
         for item in task.inputs:
-            entry = self._datasets[item.argument]
+            entry = self._written[item.argument]
             value = _parts(item, values) if isinstance(values, Spill) and len(item.tasks) > 1 else _joined(item, values)
             results.append(Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name))
         write_results(file, results)

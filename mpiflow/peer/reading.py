@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from tempfile import TemporaryDirectory
 from mpiflow.catalog.entries import Complaint, SourceEntry
 from mpiflow.errors import DocumentError, Problem
 from mpiflow.operations.programs import Program, ProgramError, find_program
-from mpiflow.operations.registry import ModuleError, Registry, builtin_operations, load_module
+from mpiflow.operations.registry import ModuleError, Registry, adopt, builtin_operations, load_module
 from mpiflow.planning.checks import check
 from mpiflow.storage.pack import PackError, is_pack, open_pack
 from mpiflow.storage.sources import discover
@@ -45,12 +46,11 @@ class Local:
         """Give what is wrong besides the ``complaints`` of all ranks, seen from what all of them know: ``sources``."""
         if self.workflow is None:
             return []
-        located = self.workflow.located
         for complaint in complaints:
-            located.heard(complaint.line, complaint.column)
-        num = len(located.problems)
+            self.workflow.heard(complaint.file, complaint.line, complaint.column)
+        before = set(self.workflow.problems)
         check(self.workflow, self.registry, sources)
-        return located.problems[num:]
+        return [problem for problem in self.workflow.problems if problem not in before]
 
 
 def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") -> Local:
@@ -79,25 +79,47 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") ->
             local.code.append(load_module(modules / module, local.registry))
         except ModuleError as error:
             local.workflow.fail(("operations", index), str(error))
+    _load_inner(local, modules)
     _find_programs(local, modules)
     local.sources, complaints = discover(local.workflow, file.absolute().parent, rank)
-    problems = DocumentError(local.workflow.located.problems).problems
+    problems = DocumentError(local.workflow.problems).problems
     local.complaints += [*(Complaint(p.file, p.line, p.column, p.message) for p in problems), *complaints]
     return local
 
 
+def _load_inner(local: Local, folder: Path) -> None:
+    """Load the modules of inner documents, each of which has the operations of its own modules only."""
+    registries: dict[str, Registry] = {file: builtin_operations() for file in dict.fromkeys(local.workflow.whole.homes.values())}
+    loaded: set[tuple[str, str]] = set()
+    for located, index, module, home in local.workflow.whole.modules:
+        if (home, module) in loaded:
+            continue
+        loaded.add((home, module))
+        try:
+            local.code.append(load_module(folder / os.path.expanduser(module), registries[home]))
+        except ModuleError as error:
+            located.report(("operations", index), str(error))
+    outermost = local.workflow.located.file
+    for home, registry in registries.items():
+        if home != os.path.basename(outermost):
+            local.workflow.keys[home] = adopt(local.registry, registry)
+
+
 def _find_programs(local: Local, folder: Path) -> None:
-    """Look for the programs of steps that are right."""
-    for name, step in local.workflow.document.steps.items():
-        if not is_program(step) or name not in local.workflow.expressions:
+    """Look for the programs of steps that are right; those of the outermost document keep their names."""
+    workflow, found = local.workflow, set()
+    for name, step in sorted(workflow.document.steps.items(), key=lambda item: item[0] in workflow.whole.homes):
+        home = workflow.whole.homes.get(name, "")
+        if not is_program(step) or name not in workflow.expressions or (home, program_name(step)) in found:
             continue
         operation, word = program_name(step), str(step.run[0])
+        found.add((home, operation))
         try:
-            program = find_program(operation, word, sorted(step.inputs), folder)
+            program = find_program(operation, word, sorted(step.inputs), folder / os.path.dirname(home))
         except ProgramError as error:
-            local.workflow.fail(("steps", name, "run", 0), str(error))
+            workflow.fail(("steps", name, "run", 0), str(error))
             program = Program(operation, len, inputs=tuple(sorted(step.inputs)))       # so that nothing else seems wrong
-        local.registry[operation] = program
+        workflow.keys.get(home, {}).update(adopt(local.registry, {operation: program}))
         local.code.append(program.code)
 
 
@@ -110,4 +132,5 @@ def _drafted(file: Path, name: str, overrides: Mapping[str, str], local: Local) 
         folder, inputs = Path(local.folder.name), pack.inputs(local.folder.name)
         data, overrides = pack.contents[pack.manifest.document], {**pack.manifest.parameters, **overrides}
         name = f"{name}/{pack.manifest.document}"
-    return replace(draft_workflow(decode(data, name), name, overrides), inputs=inputs), folder
+    drafted = draft_workflow(decode(data, name), name, overrides, lambda part: (folder / os.path.expanduser(part)).read_bytes())
+    return replace(drafted, inputs=inputs), folder

@@ -1,4 +1,4 @@
-"""A workflow that only some ranks can see: one of these sends it to the others, with modules and programs that it names.
+"""A workflow that only some ranks can see: one of these sends it to the others, with the files that it names.
 
 The others keep it in a directory of their own for as long as the run lasts. What is sent is the text of files, no more; it
 is read and checked there as if it had been there already. Files of datasets stay where they are, but for those in a pack, which
@@ -7,6 +7,7 @@ is sent as it is.
 
 from __future__ import annotations
 
+import posixpath
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -16,13 +17,12 @@ from msgspec import Struct, msgpack
 from mpiflow.catalog.entries import Hello
 from mpiflow.operations.registry import texts
 from mpiflow.storage.pack import is_pack
-from mpiflow.workflow.model import Document
 from mpiflow.workflow.programs import is_program
 from mpiflow.workflow.reading import Workflow
 
 
 class Parcel(Struct, frozen=True, array_like=True):
-    """The text of a document, and of the files beside it that its operations need, by their paths from there."""
+    """The text of a document, and of the files beside it that it needs, by their paths from there."""
 
     document: bytes
     files: tuple[tuple[str, bytes], ...]
@@ -40,33 +40,40 @@ def sender(hellos: Sequence[Hello]) -> int | None:
 def pack(file: Path, workflow: Workflow | None) -> bytes:
     """Put up a workflow for others. Local.
 
-    Modules and programs that are named by an absolute path, or lie above the document, are not sent: all ranks must see these.
+    Files that are named by an absolute path, or lie above the document, are not sent: all ranks must see these.
 
     Raises:
         OSError: It cannot be read any more.
     """
     data = file.read_bytes()
-    files = beside(workflow.document, file.absolute().parent) if workflow and not is_pack(file, data) else {}
+    files = beside(workflow, file.absolute().parent) if workflow and not is_pack(file, data) else {}
     return msgpack.encode(Parcel(data, tuple(sorted(files.items()))))
 
 
-def beside(document: Document, folder: Path) -> dict[str, bytes]:
-    """Give the modules and programs that a document names, and modules that these import, by their paths from ``folder``. Local.
+def beside(workflow: Workflow, folder: Path) -> dict[str, bytes]:
+    """Give the files that a workflow names, but for those of datasets, by their paths from ``folder``. Local.
+
+    These are modules and what they import, programs, inner workflows and lists.
 
     Raises:
         OSError: One cannot be read.
     """
-    files = {}
-    for module in document.operations:
+    files = {path: text for path, text in workflow.files.items() if _is_below(path)}
+    for module in (*workflow.document.operations, *[path for _, _, path, _ in workflow.whole.modules]):
         path = PurePosixPath(module)
-        if not path.is_absolute() and ".." not in path.parts and (folder / path).is_file():
+        if _is_below(module) and (folder / path).is_file():
             files |= {str(path.with_name(f"{name}.py") if name else path): text for name, text in texts(folder / path).items()}
-    for step in document.steps.values():
+    for name, step in workflow.document.steps.items():
         word = str(step.run[0]) if is_program(step) else ""
-        path = PurePosixPath(word)
-        if "/" in word and not path.is_absolute() and ".." not in path.parts and (folder / path).is_file():
-            files[str(path)] = (folder / path).read_bytes()
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(workflow.whole.homes.get(name, "")), word))
+        if "/" in word and not word.startswith("~") and _is_below(path) and (folder / path).is_file():
+            files[path] = (folder / path).read_bytes()
     return files
+
+
+def _is_below(path: str) -> bool:
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts and not path.startswith("~")
 
 
 def unpack(data: bytes, name: str) -> tuple[Path, tempfile.TemporaryDirectory]:

@@ -107,7 +107,7 @@ class Work:
 def name(number: int, tasks: Sequence[Task]) -> str:
     """Name a task as people know it."""
     task = tasks[number]
-    return f"task {number} (step {task.step!r}{f', operation {task.operation}' if task.operation else ''})"
+    return f"task {number} (step {task.name!r}{f', operation {task.operation}' if task.operation else ''})"
 
 
 def user_stack() -> list[str]:

@@ -9,9 +9,10 @@ from mpiflow.catalog.entries import SourceEntry
 from mpiflow.errors import did_you_mean
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import Registry, unknown_operation
+from mpiflow.planning.instances import check_files
 from mpiflow.planning.sources import SourceBlock, source_blocks
 from mpiflow.planning.units import infer_units
-from mpiflow.workflow.expressions import Call, Constant, Sum, Variable, walk
+from mpiflow.workflow.expressions import PLAIN, Call, Constant, Sum, Variable, walk
 from mpiflow.workflow.reading import Workflow
 
 
@@ -29,23 +30,24 @@ class Checked(NamedTuple):
 
 def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]) -> Checked:
     """Note everything that is wrong in ``workflow``; what follows from something noted before is left out. Pure."""
-    broken = workflow.located.broken
-    complete = not any(path[:1] == ("operations",) for path in broken)      # else an unknown one may be in a bad module
+    complete = not workflow.broken_modules()                # else an unknown one may be in a bad module
     for name, expression in workflow.expressions.items():
         for item in walk(expression):
-            operation = registry.get(item.operation) if isinstance(item, Call) else None
+            operation = registry.get(workflow.operation(name, item.operation)) if isinstance(item, Call) else None
             if operation is not None:
                 _check_arguments(workflow, name, operation, item)
             elif isinstance(item, Call) and complete:
-                workflow.fail_at(name, item, unknown_operation(item.operation, registry))
-    unusable = {path[1] for path in broken if path[:1] == ("datasets",) and path[1:]}
+                workflow.fail_at(name, item, unknown_operation(item.operation, workflow.operations(name, registry)))
+    for name, loop in workflow.loops.items():
+        check_files(workflow, name, loop, sources)
+    unusable = workflow.broken_datasets()
     blocks = {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
     return Checked(blocks, infer_units(workflow, registry, blocks))
 
 
 def numbers(expression: Sum) -> list[Constant | Variable]:
     """The terms that are plain values."""
-    return [term for term in expression.terms if isinstance(term, (Constant, Variable))]
+    return [term for term in expression.terms if isinstance(term, PLAIN)]
 
 
 def _check_arguments(workflow: Workflow, name: str, operation: Operation, call: Call) -> None:
@@ -62,7 +64,7 @@ def _check_arguments(workflow: Workflow, name: str, operation: Operation, call: 
         return
     for key, item in (*zip(names, call.arguments, strict=True), *call.keywords):
         split = operation.linear and key == operation.first
-        if isinstance(item, (Constant, Variable)) and (split or not key):
+        if isinstance(item, PLAIN) and (split or not key):
             workflow.fail_at(name, item, f"{operation.name} needs a dataset here, not {item.value!r}", key)
         elif split and isinstance(item, Sum) and numbers(item) and len(item.terms) - len(numbers(item)) > 1:
             number = numbers(item)[0]

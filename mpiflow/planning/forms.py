@@ -154,11 +154,15 @@ def _sort(operation: Operation, arguments: Arguments, parameters: dict[str, Any]
     return array_form(dtype, (math.prod(shape),) if flat else shape)
 
 
+def _row(operation: Operation, arguments: Arguments, parameters: dict[str, Any]) -> Form:
+    return tuple((name, dtype, shape[1:]) for name, dtype, shape in arguments[0][1])
+
+
 def _compare(operation: Operation, arguments: Arguments, parameters: dict[str, Any]) -> Form:
     result = operation.function(*(np.ones(1, form[0][1]) for _, form in arguments))
     return tuple((name, array.dtype.str, ()) for name, array in columns(as_value(result)))
 
 
 _PLAIN: dict[str, Callable[..., Form]] = {
-    "column": _column, "compare": _compare, "median": _median, "normalise": _same_shape, "sort": _sort,
+    "column": _column, "compare": _compare, "median": _median, "normalise": _same_shape, "row": _row, "sort": _sort,
 }

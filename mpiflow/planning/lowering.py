@@ -10,8 +10,8 @@ The split *defines* the value of a linear operation, wherever its tasks run::
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any
@@ -24,39 +24,31 @@ from mpiflow.catalog.entries import SourceEntry
 from mpiflow.errors import InternalError
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import BUILTIN, Registry
+from mpiflow.planning.blocks import Arguments, Blocks, added, fixed_parts, joined, split
 from mpiflow.planning.checks import check, numbers
 from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK, Estimates, Expected
 from mpiflow.planning.forms import array_form
+from mpiflow.planning.instances import Instances, distinct, files_of, found_instances, mentions
 from mpiflow.planning.sources import SourceBlock
 from mpiflow.planning.tasks import Block, Input, Kind, Task, TaskGraph, recipe_id
-from mpiflow.workflow.expressions import Call, Column, Constant, Expression, Ref, Sum, Variable, children, walk
-from mpiflow.workflow.loops import Loop, bound
+from mpiflow.workflow.expressions import (
+    PLAIN,
+    Call,
+    Chosen,
+    Collected,
+    Column,
+    Expression,
+    Item,
+    Ref,
+    Spread,
+    Sum,
+    Variable,
+)
+from mpiflow.workflow.filters import FilterError
+from mpiflow.workflow.loops import Loop, Row, label
 from mpiflow.workflow.programs import kept_files
 from mpiflow.workflow.reading import Workflow
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """A dataset as the tasks that make its blocks, and where each block's rows start, if known."""
-
-    tasks: tuple[int, ...]
-    starts: tuple[int, ...] | None = None       # one more than blocks: the last is the number of rows
-
-    def rows(self, block: int) -> int | None:
-        """Number of rows of one block, if known."""
-        return None if self.starts is None else self.starts[block + 1] - self.starts[block]
-
-
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """The arguments of a call: datasets, and plain ones in order of their names, each with whether the loop's item is in it."""
-
-    datasets: tuple[tuple[str, Expression], ...]
-    plain: tuple[tuple[str, Any, bool], ...]
-
-    def parameters(self, item: Any) -> tuple[tuple[str, Any], ...]:
-        """The plain arguments when the loop is at ``item``."""
-        return tuple([(name, bound(value, item) if varies else value) for name, value, varies in self.plain])
+from mpiflow.workflow.sweeps import loop_of
 
 
 def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry], size: int, *,
@@ -77,7 +69,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     """
     blocks, units = check(workflow, registry, sources)
     workflow.finish()
-    lowering = _Lowering(workflow, registry, units, size, recovering)
+    lowering = _Lowering(workflow, registry, units, size, recovering, sources)
     for name in nx.lexicographical_topological_sort(workflow.graph):
         if name in workflow.document.steps:
             lowering.step(name)
@@ -92,7 +84,8 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
 class _Lowering:
     """The graph under construction; tasks with the same recipe are one task."""
 
-    def __init__(self, workflow: Workflow, registry: Registry, units: Mapping[str, str], size: int, recovering: bool) -> None:
+    def __init__(self, workflow: Workflow, registry: Registry, units: Mapping[str, str], size: int, recovering: bool,
+                 sources: Sequence[SourceEntry]) -> None:
         self.workflow = workflow
         self.registry = registry
         self.units = units          # of steps
@@ -101,10 +94,18 @@ class _Lowering:
         self.graph = TaskGraph()
         self.numbers: dict[str, int] = {}
         self.named: dict[str, Blocks] = {}
-        self.current = ""
+        self.current = ""                                   # the step that tasks belong to
+        self.name = ""                                      # the same, as the workflow names it
+        self.outer = ""                                     # the instance of loops around it
         self.estimates = Estimates(self.graph.tasks, lambda message: workflow.fail(("steps", self.current), message))
-        # Of the loop of the current step: its item, and by id what is the same for all items. Empty without a loop.
-        self.item: Any = None
+        self.sources = sources
+        self.instances: dict[str, Instances] = {}
+        # Of the loop of the current step: the values of its variables, the datasets and the files that they stand for, the
+        # name of the instance, and by id what is the same for all instances. Empty without a loop.
+        self.values: dict[str, Any] = {}
+        self.items: dict[str, tuple[str, Blocks]] = {}
+        self.files: dict[str, dict[str, SourceEntry]] = {}
+        self.label = ""
         self.fixed: dict[int, Blocks | None] = {}
         self.sums: dict[int, Expression] = {}
         self.bound: dict[int, Arguments] = {}
@@ -114,7 +115,7 @@ class _Lowering:
     def load(self, name: str, blocks: Sequence[SourceBlock]) -> None:
         dataset = self.workflow.document.datasets[name]
         pinned = None if dataset.rank is None else (dataset.rank % self.size,)
-        self.current = name
+        self.current, self.label = self.workflow.whole.groups.get(name, (name, ""))
         tasks, starts = [], [0]
         for block in blocks:
             expected = Expected(block.nbytes, SECONDS_PER_TASK + block.nbytes / BYTES_PER_SECOND,
@@ -141,11 +142,12 @@ class _Lowering:
         return None if ranks is not None and len(ranks) == self.size else ranks
 
     def step(self, name: str) -> None:
-        self.current = name
         step = self.workflow.document.steps[name]
         tags, replicas = ((), 1) if isinstance(step, str) else (step.tags, step.replicas)
         loop, expression = self.workflow.loops.get(name), self.workflow.expressions[name]
-        blocks = self._loop(loop, expression) if loop else self.evaluate(expression)
+        self.current, self.outer = self.workflow.whole.groups.get(name, (name, ""))
+        self.name, self.label = name, self.outer
+        blocks = self._loop(name, loop, expression) if loop else self.evaluate(expression)
         self._name(name, "step", blocks, self.units.get(name), tags, replicas)
 
     def _name(self, name: str, made_by: str, blocks: Blocks, unit: str | None, tags: Sequence[str], replicas: int) -> None:
@@ -153,9 +155,12 @@ class _Lowering:
         tasks = self.graph.tasks
         for number in blocks.tasks if replicas > 1 else ():     # of several names for one block the most careful counts
             tasks[number] = replace(tasks[number], replicas=max(replicas, tasks[number].replicas))
-        ids = [tasks[task].id for task in blocks.tasks]
-        self.graph.datasets[name] = DatasetEntry(
-            name, recipe_id("blocks", ids), made_by, blocks.tasks, unit or "", tuple(tags))
+        if name not in self.workflow.whole.groups:          # what an instance has is a part of what all of them have
+            self.graph.datasets[name] = self._entry(name, made_by, blocks, unit or "", tuple(tags))
+
+    def _entry(self, name: str, made_by: str, blocks: Blocks, unit: str, tags: tuple[str, ...]) -> DatasetEntry:
+        ids = [self.graph.tasks[task].id for task in blocks.tasks]
+        return DatasetEntry(name, recipe_id("blocks", ids), made_by, blocks.tasks, unit, tags)
 
     def write_results(self, writers: tuple[int, ...] | None) -> None:
         """Add one task for each result file; several results in one file are written together."""
@@ -164,10 +169,22 @@ class _Lowering:
             files.setdefault(file, []).append(name)
         for file, names in files.items():
             self.current = file
-            inputs = tuple(Input(name, self.named[name].tasks) for name in names)
-            entries = [(name, self.graph.datasets[name]) for name in names]
+            entries = [pair for name in names for pair in self._written(name)]
+            self.graph.written.update(entries)
+            inputs = tuple([Input(name, entry.tasks) for name, entry in entries])
             self._add(Kind.WRITE, "", inputs, (("file", file),), self.estimates.read(inputs, nbytes=0),
                       recipe=(file, [(name, entry.id, entry.unit, entry.tags) for name, entry in entries]), ranks=writers)
+
+    def _written(self, name: str) -> list[tuple[str, DatasetEntry]]:
+        """What is written of a result; of ``sweep.*`` each instance, by its name in a group."""
+        step = name.removesuffix(".*")
+        whole = self.graph.datasets[step]
+        if step == name:
+            return [(name, whole)]
+        found = self.instances[step]
+        names = distinct([f"{step}/{label(found.variables, row).replace('/', '_')}" for row in found.rows])
+        return [(part, self._entry(part, "step", blocks, whole.unit, whole.tags))
+                for part, blocks in zip(names, found.blocks, strict=True)]
 
     def check_kept(self) -> None:
         """Note files that two programs keep, or that are results as well."""
@@ -184,29 +201,60 @@ class _Lowering:
 
     # Loops
 
-    def _loop(self, loop: Loop, expression: Expression) -> Blocks:
-        """Evaluate ``expression`` for each item; the blocks of all instances, in order, are those of the step."""
-        parts = list(walk(expression))
-        varying: set[int] = set()
-        for part in reversed(parts):                        # what is inside comes first
-            if isinstance(part, Variable) or any(id(inner) in varying for inner in children(part)):
-                varying.add(id(part))
-        self.fixed = {id(part): None for part in parts if id(part) not in varying}
-        blocks = self._repeated(loop, expression) or _joined([self._instance(item, expression) for item in loop.items])
-        self.item, self.fixed, self.sums, self.bound = None, {}, {}, {}
-        return blocks
+    def _loop(self, name: str, loop: Loop, expression: Expression) -> Blocks:
+        """Evaluate ``expression`` for each instance; the blocks of all, in order, are those of the step."""
+        rows = loop.rows or self._rows(name, loop)
+        self.fixed = dict.fromkeys(fixed_parts(expression))
+        found = self._repeated(loop, rows, expression) or [self._instance(loop, row, expression) for row in rows]
+        self.instances[name] = Instances(loop.variables, rows, found)
+        self.values, self.items, self.files, self.fixed, self.sums, self.bound = {}, {}, {}, {}, {}, {}
+        self.label = self.outer
+        return joined(found)
 
-    def _instance(self, item: Any, expression: Expression) -> Blocks:
-        self.item = item
+    def _rows(self, name: str, loop: Loop) -> Sequence[Row]:
+        """The instances of a loop over what was not known before the ranks met; a block or a row has its number as value."""
+        given: dict[str, Sequence[Any]] = {}
+        for variable, found in loop.found.items():
+            if found.kind == "files":
+                self.files[variable] = {entry.file: entry for entry in files_of(self.sources, name, variable)}
+                given[variable] = list(self.files[variable])
+                continue
+            blocks = self.evaluate(found.of)
+            self.items[variable] = found.kind, blocks
+            given[variable] = range(len(blocks.tasks) if found.kind == "blocks" else self._num_rows(name, variable, blocks))
+        return found_instances(self.workflow, name, loop, given)
+
+    def _num_rows(self, name: str, variable: str, blocks: Blocks) -> int:
+        if blocks.starts is None:
+            self.workflow.fail(self.workflow.loop_path(name, variable),
+                               "how many rows there will be is not known before the run; go through its 'blocks'")
+            self.workflow.finish()
+        return blocks.starts[-1]
+
+    def _item(self, name: str) -> Blocks:
+        """The block or the row that a variable stands for."""
+        (kind, blocks), number = self.items[name], self.values[name]
+        if kind == "blocks":
+            return Blocks(blocks.tasks[number:number + 1], None if blocks.starts is None else (0, blocks.rows(number)))
+        block = bisect(blocks.starts, number) - 1
+        index = (("index", number - blocks.starts[block]),)
+        return Blocks((self._apply(self.registry["row"], (Input("x", (blocks.tasks[block],)),), index),))
+
+    def _instance(self, loop: Loop, row: Row, expression: Expression) -> Blocks:
+        self.values = dict(zip(loop.variables, row, strict=True))
+        self.label = self._label(loop.variables, row)
         return self.evaluate(expression)
 
-    def _repeated(self, loop: Loop, call: Expression) -> Blocks | None:
-        """Quick way for the plainest loop: one call on the same whole datasets for all items; None if it is another."""
-        operation = self.registry[call.operation] if isinstance(call, Call) else None
-        if operation is None or operation.linear or self._is_own(operation, "concatenate", "column"):
+    def _label(self, variables: Sequence[str], row: Row) -> str:
+        return f"{self.outer},{label(variables, row)}" if self.outer else label(variables, row)
+
+    def _repeated(self, loop: Loop, rows: Sequence[Row], call: Expression) -> list[Blocks] | None:
+        """Quick way for the plainest loop: one call on the same whole datasets for all instances; None if it is another."""
+        operation = self._operation(call) if isinstance(call, Call) else None
+        if operation is None or operation.linear or loop.found or self._is_own(operation, "concatenate", "column"):
             return None
         arguments = self._bind(operation, call)
-        if any(id(part) not in self.fixed for _, part in arguments.datasets):
+        if any(id(part) not in self.fixed or isinstance(part, Spread) for _, part in arguments.datasets):
             return None
         datasets = [(name, self.evaluate(part)) for name, part in arguments.datasets]
         if operation.elementwise and any(len(blocks.tasks) > 1 for _, blocks in datasets):
@@ -214,16 +262,17 @@ class _Lowering:
         inputs = tuple(Input(name, blocks.tasks) for name, blocks in datasets)
         expected = self.estimates.applied(operation, inputs, (), None) if self.estimates.alike(operation, inputs) else None
         given = [(item.argument, [self.graph.tasks[task].id for task in item.tasks], item.cut) for item in inputs]
-        tasks = []
-        for item in loop.items:
-            parameters = arguments.parameters(item)
+        names, found = loop.variables, []
+        for row in rows:
+            parameters = arguments.parameters(dict(zip(names, row, strict=True)))
             identity = recipe_id(Kind.APPLY, operation.name, operation.code, parameters, given, (), None)
             number = self.numbers.get(identity)
             if number is None:
                 right = expected or self.estimates.applied(operation, inputs, parameters, None)
-                number = self._append(identity, right, Kind.APPLY, operation.name, inputs, parameters)
-            tasks.append(number)
-        return Blocks(tuple(tasks))
+                self.label = self._label(names, row)
+                number = self._append(identity, right, Kind.APPLY, operation.key, inputs, parameters)
+            found.append(Blocks((number,)))
+        return found
 
     # Expressions
 
@@ -240,6 +289,14 @@ class _Lowering:
         match expression:
             case Ref(name=name):
                 return self.named[name]
+            case Item(name=name):
+                return self._item(name)
+            case Collected(refs=refs, variables=variables, rows=rows):
+                found = [self.named[ref.name] for ref in refs]
+                self.instances[self.name] = Instances(variables, rows, found)
+                return joined(found)
+            case Chosen() | Spread():
+                return joined(self._instances(expression))
             case Sum():
                 return self._sum(expression)
             case Column(table=table, name=name):
@@ -248,12 +305,37 @@ class _Lowering:
                 return self._call(expression)
         raise InternalError(f"step {self.current!r}: {expression} is no dataset")
 
+    def _instances(self, expression: Expression) -> list[Blocks]:
+        """The instances of a step with a loop, or some of them, or columns of them."""
+        match expression:
+            case Ref(name=name):
+                return self.instances[name].blocks
+            case Column(table=table, name=name):
+                return [self._column(blocks, name) for blocks in self._instances(table)]
+            case Spread(step=step):
+                return self._instances(step)
+        try:
+            return self._chosen(expression)
+        except FilterError as error:
+            self.workflow.fail_at(self.name, expression, str(error))
+            self.workflow.finish()
+
+    def _chosen(self, expression: Chosen) -> list[Blocks]:
+        """Those instances for which the conditions hold; of a column the instances are those of its step."""
+        step = loop_of(expression)
+        numbers = self.instances[step.name].chooser.choose(expression.conditions, self.values)
+        if not numbers:
+            where = f" (at {self.label})" if self.label else ""
+            raise FilterError(f"no instance of {step.name!r} is meant by this{where}")
+        every = self._instances(expression.step)
+        return [every[number] for number in numbers]
+
     def _sum(self, expression: Sum) -> Blocks:
         """Add terms along a binary tree over their positions."""
-        added = self.sums.get(id(expression)) or _added(expression.terms)
+        total = self.sums.get(id(expression)) or added(expression.terms)
         if self.fixed:                                      # in a loop, which asks again
-            self.sums[id(expression)] = added
-        return self.evaluate(added)
+            self.sums[id(expression)] = total
+        return self.evaluate(total)
 
     def _column(self, table: Blocks, name: str) -> Blocks:
         """Take a column of each block; every column of a table of known rows has them."""
@@ -261,12 +343,12 @@ class _Lowering:
         return Blocks(tasks, table.starts)
 
     def _call(self, call: Call) -> Blocks:
-        operation = self.registry[call.operation]
+        operation = self._operation(call)
         if operation.linear:
             return self._linear(operation, call)
         arguments, parameters = self._arguments(operation, call)
         if self._is_own(operation, "concatenate"):
-            return _joined([blocks for _, blocks in arguments])
+            return joined([blocks for _, blocks in arguments])
         if self._is_own(operation, "column") and len(arguments) == 1 and len(parameters) == 1:
             return self._column(arguments[0][1], parameters[0][1])
         if operation.elementwise and any(len(blocks.tasks) > 1 for _, blocks in arguments):
@@ -275,6 +357,9 @@ class _Lowering:
                 return aligned
         inputs = tuple([Input(name, blocks.tasks) for name, blocks in arguments])
         return Blocks((self._apply(operation, inputs, parameters),))
+
+    def _operation(self, call: Call) -> Operation:
+        return self.registry[self.workflow.operation(self.name, call.operation)]
 
     def _is_own(self, operation: Operation, *names: str) -> bool:
         """Whether it is a built-in operation of one of these names."""
@@ -287,10 +372,9 @@ class _Lowering:
         names = operation.bind(len(call.arguments), [name for name, _ in call.keywords])
         given = [*zip(names, call.arguments, strict=True), *call.keywords]
         plain = [(name, item.template if isinstance(item, Variable) else item.value, isinstance(item, Variable))
-                 for name, item in given if isinstance(item, (Constant, Variable)) and name]
+                 for name, item in given if isinstance(item, PLAIN) and name]
         plain.sort(key=itemgetter(0))
-        arguments = Arguments(
-            tuple([pair for pair in given if not isinstance(pair[1], (Constant, Variable))]), tuple(plain))
+        arguments = Arguments(tuple([pair for pair in given if not isinstance(pair[1], PLAIN)]), tuple(plain))
         if self.fixed:
             self.bound[id(call)] = arguments
         return arguments
@@ -298,9 +382,9 @@ class _Lowering:
     def _arguments(self, operation: Operation, call: Call, skip_first: bool = False) -> tuple[list, tuple]:
         """Split a call's arguments into datasets and plain parameters, by name."""
         arguments = self._bind(operation, call)
-        datasets = [(name, self.evaluate(part)) for name, part in arguments.datasets
-                    if not skip_first or name != operation.first]
-        return datasets, arguments.parameters(self.item)
+        datasets = [(name, blocks) for name, part in arguments.datasets if not skip_first or name != operation.first
+                    for blocks in (self._instances(part) if isinstance(part, Spread) and not name else [self.evaluate(part)])]
+        return datasets, arguments.parameters(self.values)
 
     def _elementwise(self, operation: Operation, arguments: list[tuple[str, Blocks]], parameters: tuple) -> Blocks | None:
         """Apply ``operation`` block by block if all arguments are cut alike, or whole; None if they are not."""
@@ -324,20 +408,20 @@ class _Lowering:
     def _linear(self, operation: Operation, call: Call) -> Blocks:
         whole, parameters = self._arguments(operation, call, skip_first=True)
         terms = [self._apply_each(operation, operation.first, part, whole, parameters)
-                 for part in self._terms(_split(operation, call))]
-        parts = _joined(terms)
+                 for part in self._terms(split(operation, call))]
+        parts = joined(terms)
         return parts if operation.blockwise else Blocks((self._close(operation, parts.tasks, whole, parameters),))
 
     def _terms(self, expression: Expression) -> list[Blocks]:
         """Give the summands that a linear operation is applied to one by one."""
         if isinstance(expression, Sum) and not numbers(expression):
             return [part for term in expression.terms for part in self._terms(term)]
-        if isinstance(expression, Call) and self.registry[expression.operation].additive:
-            operation = self.registry[expression.operation]
-            split = _split(operation, expression)
-            if isinstance(split, (Sum, Call)):
+        if isinstance(expression, Call) and self._operation(expression).additive:
+            operation = self._operation(expression)
+            inner = split(operation, expression)
+            if isinstance(inner, (Sum, Call)):
                 whole, parameters = self._arguments(operation, expression, skip_first=True)
-                parts = [self._apply_each(operation, operation.first, part, whole, parameters) for part in self._terms(split)]
+                parts = [self._apply_each(operation, operation.first, part, whole, parameters) for part in self._terms(inner)]
                 return [Blocks((self._close(operation, part.tasks, whole, parameters),)) for part in parts]
         return [self.evaluate(expression)]
 
@@ -360,23 +444,40 @@ class _Lowering:
         estimated = operation.estimated_by["finish_nbytes"]
         sizes = tuple(Input(name, item.tasks) for name, item in whole if name in estimated and name not in wanted)
         hints = tuple(item for item in parameters if item[0] in wanted or item[0] in estimated)
-        return self._add(Kind.FINISH, operation.name, inputs, given, self.estimates.finished(operation, inputs, hints, sizes))
+        return self._add(Kind.FINISH, operation.key, inputs, given, self.estimates.finished(operation, inputs, hints, sizes))
 
     def _combine(self, operation: Operation, pair: tuple[int, int]) -> int:
         inputs = tuple(Input("", (task,)) for task in pair)
-        return self._add(Kind.COMBINE, operation.name, inputs, (), self.estimates.combined(operation, inputs))
+        return self._add(Kind.COMBINE, operation.key, inputs, (), self.estimates.combined(operation, inputs))
 
     def _apply(self, operation: Operation, inputs: tuple[Input, ...], parameters: tuple, rows: int | None = None) -> int:
         expected = self.estimates.applied(operation, inputs, parameters, rows)
-        return self._add(Kind.APPLY, operation.name, inputs, parameters, expected, rows=rows)
+        read = [found[self.values[variable]] for variable, found in self.files.items()
+                if variable in self.values and mentions(parameters, self.values[variable])]
+        if read:
+            return self._reading(operation, inputs, parameters, expected, read)
+        return self._add(Kind.APPLY, operation.key, inputs, parameters, expected, rows=rows)
+
+    def _reading(self, operation: Operation, inputs: tuple[Input, ...], parameters: tuple, expected: Expected,
+                 read: Sequence[SourceEntry]) -> int:
+        """Apply an operation to files that its plain arguments name: where they are seen, and anew when they change."""
+        seeing = [rank for rank in range(self.size) if all(rank in entry.holders for entry in read)]
+        number = self._add(
+            Kind.APPLY, operation.key, inputs, parameters, expected,
+            recipe=tuple([(entry.file, entry.size, entry.mtime_ns, entry.inode) for entry in read]),
+            ranks=None if len(seeing) == self.size else tuple(seeing))
+        if not seeing:
+            task = self.graph.tasks[number]
+            self.graph.tasks[number] = replace(task, kind=Kind.GONE, ranks=None, block=Block(self.current, 0, 0, read[0].file))
+        return number
 
     def _add(self, kind: Kind, operation: str, inputs: tuple[Input, ...], parameters: tuple, expected: Expected, *,
              recipe: tuple = (), rows: int | None = None, **fields: Any) -> int:
         """Add a task, or give the number of the one with the same recipe."""
-        code = self.registry[operation].code if operation else ""
+        called, code = (self.registry[operation].name, self.registry[operation].code) if operation else ("", "")
         tasks = self.graph.tasks
         arguments = [(item.argument, [tasks[task].id for task in item.tasks], item.cut) for item in inputs]
-        identity = recipe_id(kind, operation, code, parameters, arguments, recipe, rows)
+        identity = recipe_id(kind, called, code, parameters, arguments, recipe, rows)
         number = self.numbers.get(identity)
         if number is None:
             number = self._append(identity, expected, kind, operation, inputs, parameters, rows=rows, **fields)
@@ -387,30 +488,6 @@ class _Lowering:
         tasks = self.graph.tasks
         self.numbers[identity] = number = len(tasks)
         tasks.append(Task(identity, kind, self.current, operation, inputs, parameters,
-                          nbytes=expected.nbytes, seconds=expected.seconds, **fields))
+                          nbytes=expected.nbytes, seconds=expected.seconds, instance=self.label, **fields))
         self.estimates.note(number, expected)
         return number
-
-
-def _added(terms: Sequence[Expression]) -> Expression:
-    """Terms added along a binary tree over their positions."""
-    while len(terms) > 1:
-        terms = [Call("add", tuple(terms[i:i + 2])) if i + 1 < len(terms) else terms[i] for i in range(0, len(terms), 2)]
-    return terms[0]
-
-
-def _split(operation: Operation, call: Call) -> Expression:
-    """The argument that a linear operation splits."""
-    return call.arguments[0] if call.arguments else dict(call.keywords)[operation.first]
-
-
-def _joined(parts: Sequence[Blocks]) -> Blocks:
-    """The blocks of several datasets one after the other."""
-    tasks = tuple(task for part in parts for task in part.tasks)
-    if any(part.starts is None for part in parts):
-        return Blocks(tasks)
-    starts = [0]
-    for part in parts:
-        offset = starts[-1]
-        starts += [offset + start for start in part.starts[1:]]
-    return Blocks(tasks, tuple(starts))

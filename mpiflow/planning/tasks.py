@@ -73,6 +73,7 @@ class Task(Struct, frozen=True):
         nbytes: Expected size of the result [bytes].
         seconds: Expected run time [s].
         replicas: Ranks that shall hold its block, so that it outlives some of them.
+        instance: Which instance of its step it belongs to, if the step has a loop: T=300,seed=2.
     """
 
     id: str
@@ -87,6 +88,12 @@ class Task(Struct, frozen=True):
     nbytes: int = 0
     seconds: float = 0.0
     replicas: int = 1
+    instance: str = ""
+
+    @property
+    def name(self) -> str:
+        """Step and instance, as people know it: sweep[T=300,seed=2]."""
+        return f"{self.step}[{self.instance}]" if self.instance else self.step
 
     @property
     def needs(self) -> tuple[int, ...]:
@@ -104,10 +111,12 @@ class TaskGraph:
     Attributes:
         tasks: A task's number is its place here.
         datasets: What the document's names stand for.
+        written: What the names in result files stand for; instances of a step have one each.
     """
 
     tasks: list[Task] = field(default_factory=list)
     datasets: dict[str, DatasetEntry] = field(default_factory=dict)
+    written: dict[str, DatasetEntry] = field(default_factory=dict)
 
     @cached_property
     def needs(self) -> list[tuple[int, ...]]:

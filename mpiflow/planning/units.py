@@ -14,7 +14,20 @@ from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import BUILTIN, Registry
 from mpiflow.operations.units import ONE, UNKNOWN, Unit, UnitError, alike, conversion, is_label, parse_unit, same
 from mpiflow.planning.sources import SourceBlock
-from mpiflow.workflow.expressions import Call, Column, Constant, Expression, Ref, Sum, Variable, children
+from mpiflow.workflow.expressions import (
+    Call,
+    Chosen,
+    Collected,
+    Column,
+    Constant,
+    Expression,
+    Item,
+    Ref,
+    Spread,
+    Sum,
+    Variable,
+    children,
+)
 from mpiflow.workflow.reading import Workflow
 
 Units = Unit | dict[str, Unit]          # of a table: by column
@@ -89,6 +102,12 @@ class _Inference:
                 return columns.get(name, UNKNOWN) if isinstance(columns, dict) else UNKNOWN
             case Variable():
                 return expression.value
+            case Item(name=name):
+                return self.of(self.workflow.loops[self.current].found[name].of)
+            case Chosen(step=step) | Spread(step=step):
+                return self.of(step)
+            case Collected(refs=refs):
+                return self.of(refs[0])
         return UNKNOWN
 
     def _sum(self, expression: Sum, terms: Sequence[Expression]) -> Unit:
@@ -102,7 +121,8 @@ class _Inference:
     def _call(self, call: Call) -> Units:
         """What a call gives; documents make the same calls on the same units thousands of times."""
         units = [self.of(part) for part in children(call)]
-        key = (call.operation, len(call.arguments), tuple([name for name, _ in call.keywords]), *units)
+        called = self.workflow.operation(self.current, call.operation)
+        key = (called, len(call.arguments), tuple([name for name, _ in call.keywords]), *units)
         try:
             return self.known[key]
         except KeyError:
@@ -115,7 +135,7 @@ class _Inference:
 
     def _ruled(self, call: Call, units: Sequence[Any]) -> Units | None:
         """What the rules of an operation say; None if there is something wrong, which is noted."""
-        operation = self.registry.get(call.operation)
+        operation = self.registry.get(self.workflow.operation(self.current, call.operation))
         try:
             names = operation.bind(len(call.arguments), [name for name, _ in call.keywords]) if operation else ()
         except TypeError:                                   # noted by others

@@ -193,7 +193,8 @@ def as_json(found: Forecast, step: str | None = None) -> str:
         "replicas": {"moved": list(plan.replicas), "held": list(plan.held)},
         "memory": list(found.simulation.memory), "memory_limit": found.machine.memory and list(found.machine.memory),
         "busy": list(found.simulation.busy),
-        "tasks": [{"number": number, "id": task.id, "step": task.step, "kind": task.kind, "operation": task.operation,
+        "tasks": [{"number": number, "id": task.id, "step": task.step, "instance": task.instance, "kind": task.kind,
+                   "operation": task.operation,
                    "rank": plan.ranks[number], "start": starts[number], "seconds": seconds[number], "nbytes": nbytes[number],
                    "needs": list(plan.graph.needs[number]), "route": plan.routes[number],
                    "holders": list(plan.holders.get(number, ())), "reason": why[number]}

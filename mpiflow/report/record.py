@@ -22,7 +22,8 @@ def record(outcome: Outcome) -> dict[str, Any]:
     """
     catalog, plan = outcome.catalog, outcome.plan
     tasks = [
-        {"task": number, "id": task.id, "kind": str(task.kind), "step": task.step, "operation": task.operation,
+        {"task": number, "id": task.id, "kind": str(task.kind), "step": task.step, "instance": task.instance,
+         "operation": task.operation,
          "needs": list(task.needs), "planned_rank": plan.ranks[number], "rank": entry.rank, "state": entry.state.name.lower(),
          "start": entry.start, "seconds": entry.seconds, "nbytes": entry.nbytes, "error": entry.error,
          "parameters": dict(task.parameters), "columns": {name: _nbytes(dtype, shape) for name, dtype, shape in entry.form}}

@@ -167,7 +167,8 @@ def _results(outcome: Outcome) -> list[str]:
     for number, task in enumerate(outcome.plan.graph.tasks):
         entry = outcome.catalog.tasks[number]
         if task.kind is Kind.WRITE and entry.state is State.DONE:
-            names = ", ".join(item.argument for item in task.inputs)
+            names = ", ".join(item.argument for item in task.inputs[:4]) + (
+                f" and {len(task.inputs) - 4} more" if len(task.inputs) > 4 else "")
             file = outcome.request.results / dict(task.parameters)["file"]
             lines.append(f"result: {file} ({names}), written by rank {entry.rank}")
         elif task.kind is Kind.KEPT and task.block is None and not task.operation:
@@ -181,13 +182,13 @@ def failure(outcome: Outcome) -> str:
     first, *others = sorted((catalog.tasks[number] for number in outcome.failed), key=lambda e: (e.start, e.task))
     task = graph.tasks[first.task]
     what = f"operation {task.operation}" if task.operation else task.kind
-    lines = [f"step {task.step!r} failed on rank {first.rank} (node {outcome.hosts[first.rank]}), task {first.task}: {what}"]
+    lines = [f"step {task.name!r} failed on rank {first.rank} (node {outcome.hosts[first.rank]}), task {first.task}: {what}"]
     if task.inputs or task.parameters:
         lines.append("inputs: " + ", ".join([*(_input(item.argument, item.tasks, outcome) for item in task.inputs),
                                              *(f"{name}={value!r}" for name, value in task.parameters)]))
     lines.append(first.error)
     for entry in others:
-        lines.append(f"also failed: step {graph.tasks[entry.task].step!r} on rank {entry.rank}: {_reason(entry.error)}")
+        lines.append(f"also failed: step {graph.tasks[entry.task].name!r} on rank {entry.rank}: {_reason(entry.error)}")
     return "\n".join(lines)
 
 
@@ -203,8 +204,8 @@ def _input(argument: str, tasks: tuple[int, ...], outcome: Outcome) -> str:
     for number in tasks[:4]:
         dataset = graph.datasets.get(graph.tasks[number].step)
         if dataset and number in dataset.tasks and len(dataset.tasks) > 1:
-            names.append(f"{dataset.name} block {dataset.tasks.index(number) + 1} of {len(dataset.tasks)}")
+            names.append(f"{graph.tasks[number].name} block {dataset.tasks.index(number) + 1} of {len(dataset.tasks)}")
         else:
-            names.append(graph.tasks[number].step)
+            names.append(graph.tasks[number].name)
     more = f" and {len(tasks) - 4} more" if len(tasks) > 4 else ""
     return (f"{argument}=" if argument else "") + " + ".join(names) + more

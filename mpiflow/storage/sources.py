@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +16,7 @@ from msgspec.structs import replace
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
 from mpiflow.errors import MachineError
+from mpiflow.planning.instances import source_of
 from mpiflow.planning.sources import generator
 from mpiflow.planning.tasks import Block
 from mpiflow.storage.generate import generate
@@ -40,27 +43,39 @@ def discover(workflow: Workflow, folder: Path, rank: int) -> tuple[tuple[SourceE
         An entry for each file seen, and what is wrong with files that are seen but cannot be used.
     """
     entries, complaints = [], []
-    marks = workflow.located.marks
-    broken = {path[1] for path in workflow.located.broken if path[:1] == ("datasets",) and path[1:]}
+    broken = workflow.broken_datasets()
     for name, dataset in workflow.document.datasets.items():
         packed = matching(dataset.file, workflow.inputs) if dataset.file else []
         for file in () if name in broken else packed or _matches(dataset, folder):
             try:
                 entries.append(_describe(name, dataset, file, rank, workflow.inputs.get(file)))
             except MachineError as error:
-                file_mark = marks["datasets", name, "file"]
-                line, column = marks.get(("datasets", name, "path"), file_mark) if isinstance(error, _ArrayError) else file_mark
+                mark = workflow.mark(("datasets", name, "path")) if isinstance(error, _ArrayError) else None
                 # Names in files and of files need not be UTF-8, which messages are.
                 message = str(error).encode(errors="backslashreplace").decode()
-                complaints.append(Complaint(workflow.located.file, line, column, message))
+                complaints.append(Complaint(*(mark or workflow.mark(("datasets", name, "file"))), message))
+    for name, loop in workflow.loops.items():
+        for variable, found in loop.found.items():
+            if found.kind == "files":
+                entries += _listed(source_of(name, variable), found.of, folder, rank)
     return tuple(entries), tuple(complaints)
 
 
+def _listed(name: str, pattern: str, folder: Path, rank: int) -> Iterator[SourceEntry]:
+    """Files that only their paths are wanted of; what cannot be looked at is not there."""
+    for file in _found(pattern, folder):
+        with contextlib.suppress(OSError, UnicodeEncodeError):
+            file.encode()
+            yield SourceEntry(name, file, *_stamp(file), (), "", "", (rank,))
+
+
 def _matches(dataset: Dataset, folder: Path) -> list[str]:
+    return [] if dataset.file is None else _found(dataset.file, folder)
+
+
+def _found(pattern: str, folder: Path) -> list[str]:
     """Absolute paths, sorted: the order of a directory listing is chance."""
-    if dataset.file is None:
-        return []
-    file = os.path.expanduser(dataset.file)
+    file = os.path.expanduser(pattern)
     if os.path.exists(folder / file):
         return [os.path.abspath(folder / file)]
     return sorted(glob.glob(os.path.abspath(os.path.join(glob.escape(str(folder)), file))))

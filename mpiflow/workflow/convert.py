@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from mpiflow.errors import did_you_mean
-from mpiflow.workflow.expressions import ExpressionError, parse_expression
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.model import LARGEST, Document, Name
+from mpiflow.workflow.parsing import ExpressionError, parse_expression
+from mpiflow.workflow.text import LOOPS
 
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _WORDS = {
@@ -46,7 +47,8 @@ def _fields(located: Located, kind: type, value: dict[str, Any], path: Path, out
     known = _known(kind)
     for key in (key for key in value if key not in known and not _cut_off(key, value, [value.get("run")])):
         hint = f"; it belongs beside {path[-1]!r}, not into it" if key in outer else did_you_mean(key, known)
-        hint = "; it belongs into a step: name: {for: {i: [1, 2]}, run: ...}" if key == "for" and not hint else hint
+        if key in LOOPS and not hint:
+            hint = f"; it belongs into a step: name: {{{key}: {{i: [1, 2]}}, run: ...}}"
         located.report((*path, key), f"unknown key {key!r}" + hint, key=True)
         located.broken.update((*path, other) for other in known if other not in value and did_you_mean(key, [other]))
     found = {}
@@ -132,7 +134,7 @@ def _named(located: Located, kind: Any, value: dict[str, Any], path: Path) -> di
     done = {}
     for name, item in value.items():
         here = (*path, name)
-        if path[-1:] == ("for",) and ")" in name:           # a range that YAML cut at a comma; it is reported itself
+        if path[-1:] in (("for",), ("zip",)) and ")" in name:           # a range that YAML cut at a comma; it is reported itself
             continue
         right = chosen is not Name or (_NAME.fullmatch(name) and not keyword.iskeyword(name))
         if not right and _cut_off(name, value, value.values()) and element is not Any:

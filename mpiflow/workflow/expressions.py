@@ -1,46 +1,12 @@
-"""The language of steps: ``real2bin(DS1 + DS2)``, ``(x - mean(x)) / 2``, ``rmsf(aligned).mean``.
-
-Python's parser reads the text; only the node types in the tables below are taken, and nothing is evaluated.
-"""
+"""What the expressions of steps are made of, and how to go through them; ``parsing`` makes them from text."""
 
 from __future__ import annotations
 
-import ast
-import io
-import math
-import re
-import tokenize
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mpiflow.workflow.loops import ITEM, PARAMETER, bound, template
-
-BINARY = {
-    ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.FloorDiv: "floor_divide",
-    ast.Mod: "remainder", ast.Pow: "power",
-}
-COMPARE = {
-    ast.Lt: "less", ast.LtE: "less_equal", ast.Gt: "greater", ast.GtE: "greater_equal", ast.Eq: "equal",
-    ast.NotEq: "not_equal",
-}
-UNARY = {ast.USub: "negative", ast.UAdd: "positive"}
-INSTEAD = {
-    ast.And: "logical_and(a, b)", ast.Or: "logical_or(a, b)", ast.Not: "logical_not(a)", ast.BitAnd: "logical_and(a, b)",
-    ast.BitOr: "logical_or(a, b)", ast.Invert: "logical_not(a)", ast.IfExp: "where(condition, a, b)",
-    ast.Compare: "logical_and(a < b, b < c)",
-}
-MAX_DEPTH = 100     # nested deeper, the recursions over an expression would meet Python's own limit
-
-
-class ExpressionError(Exception):
-    """The text is not an expression; ``offset`` counts characters from its start, ``unclosed`` is a bracket without its end."""
-
-    def __init__(self, message: str, offset: int = 0) -> None:
-        super().__init__(message)
-        self.offset = offset
-        self.unclosed = "was never closed" in message       # Python's words
+from mpiflow.workflow.loops import Row, bound, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +27,23 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A plain value made of the item of the step's loop: ``$i``, or a text or a list with ``$i`` in it."""
+    """A plain value made of variables of the step's loop: ``$i``, or a text or a list with ``$i`` in it."""
 
-    name: str
-    template: Any = ITEM
+    template: Any
     offset: int = field(default=0, compare=False)
 
     @property
     def value(self) -> Any:
         """What messages show."""
-        return bound(self.template, f"${self.name}")
+        return written(self.template)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The block or the row of a dataset that a variable of the step's loop stands for."""
+
+    name: str
+    offset: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,200 +74,45 @@ class Call:
     places: tuple[int, ...] = field(default=(), compare=False)
 
 
-Expression = Ref | Constant | Variable | Sum | Column | Call
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a variable of another step's loop must be: ``T >= 300``."""
+
+    variable: str
+    operation: str
+    value: Constant | Variable
+    offset: int = field(default=0, compare=False)
 
 
-def parse_expression(text: str, variable: str = "") -> Expression:
-    """Parse ``text``; line breaks in it are spaces.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Those instances of a step with a loop for which all conditions hold: ``sweep[T >= 300, seed == 0]``."""
 
-    Args:
-        text: What the user wrote.
-        variable: Name of the step's loop variable; ``$name`` then stands for its item, and ``$$`` in a text for a dollar sign.
-
-    Raises:
-        ExpressionError: The text is no expression, or uses what the language does not have.
-    """
-    mark = _free_letter(text) if variable else ""
-    line = (_marked(text, variable, mark) if variable else text).replace("\n", " ").replace("\r", " ").rstrip()
-    source = line.lstrip()
-    indent = len(line) - len(source)
-    if not source:
-        raise ExpressionError("the expression is empty")
-    if "\0" in text:
-        raise ExpressionError("the null character is not possible", text.index("\0"))
-    try:
-        return _Converter(source, indent, variable, mark).convert(_parse(source, indent))
-    except RecursionError:
-        raise ExpressionError("the expression is nested too deeply") from None
+    step: Expression
+    conditions: tuple[Condition, ...]
+    offset: int = field(default=0, compare=False)
 
 
-def _free_letter(text: str) -> str:
-    """A letter that ``text`` has not; one that Python takes for part of a name as it is."""
-    return next(letter for letter in map(chr, range(0x4E00, 0x9FA0)) if letter not in text)
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """All instances of a step with a loop, each by itself: ``sweep.*``."""
+
+    step: Expression
+    offset: int = field(default=0, compare=False)
 
 
-def _marked(text: str, variable: str, mark: str) -> str:
-    """Write ``$variable`` as a name that Python's parser takes, of the same length, so that no place changes."""
-    def name(match: re.Match[str]) -> str:
-        if (match[1] or match[2]) != variable:
-            return match[0]
-        return mark + variable if match[1] else f"{mark}{mark}{variable}{mark}"
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Datasets that are the instances of one step, in order, with the values of the variables; not written by users."""
 
-    return PARAMETER.sub(name, text)
-
-
-def _parse(source: str, indent: int) -> ast.expr:
-    """Let Python parse; it must not warn about the user's text as if it were ours."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source, mode="eval").body
-    except SyntaxError as error:
-        at_end = not error.offset                           # Python gives no place for an unexpected end
-        message = "it ends too early" if at_end and error.msg == "invalid syntax" else error.msg
-        raise ExpressionError(f"not an expression: {message}", indent + (len(source) if at_end else error.offset - 1)) from None
-    except (MemoryError, ValueError) as error:              # too many parentheses; a number of 5000 digits
-        raise ExpressionError(f"not an expression: {error or 'nested too deeply'}", indent) from None
-    if "#" in source:
-        _refuse_comment(source, indent)
-    return tree
+    refs: tuple[Ref, ...]
+    variables: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
+    offset: int = field(default=0, compare=False)
 
 
-def _refuse_comment(source: str, indent: int) -> None:
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            raise ExpressionError("'#' is not possible in an expression", indent + token.start[1])
-
-
-class _Converter:
-    """Turns Python's nodes into ours; ``source`` and ``indent`` are for places in messages."""
-
-    def __init__(self, source: str, indent: int, variable: str, mark: str) -> None:
-        self.source = source
-        self.indent = indent
-        self.variable = variable
-        self.mark = mark
-        self.encoded = source.encode()
-        self.ascii = source.isascii()
-        self.depth = 0
-
-    def offset(self, node: ast.expr | ast.keyword) -> int:
-        """Characters from the start of the text; Python counts bytes of UTF-8."""
-        if self.ascii:
-            return self.indent + node.col_offset
-        return self.indent + len(self.encoded[:node.col_offset].decode())
-
-    def convert(self, node: ast.expr) -> Expression:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise ExpressionError(f"nested more than {MAX_DEPTH} deep; give parts of it names, as steps", self.offset(node))
-        done = self._convert(node)
-        self.depth -= 1
-        return done
-
-    def _convert(self, node: ast.expr) -> Expression:
-        offset = self.offset(node)
-        match node:
-            case ast.Name(id=name):
-                return self._name(name, offset)
-            case ast.Constant(value=str() as text) if self.variable:
-                return self._filled(self._unmarked(_checked(text, offset)), offset)
-            case ast.Constant(value=value) if value is None or isinstance(value, (bool, int, float, str)):
-                return Constant(_checked(value, offset), offset)
-            case ast.List() | ast.Tuple():
-                return self._list(node, offset)
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)) if not isinstance(value, bool):
-                return Constant(_checked(-value, offset), offset)
-            case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:
-                return Call(UNARY[type(op)], (self.convert(operand),), (), offset)
-            case ast.BinOp(op=ast.Add()):
-                return Sum(tuple(self.convert(term) for term in _terms(node)), offset)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
-                return Call(BINARY[type(op)], (self.convert(left), self.convert(right)), (), offset)
-            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in COMPARE:
-                return Call(COMPARE[type(op)], (self.convert(left), self.convert(right)), (), offset)
-            case ast.Attribute(value=table, attr=name) if not isinstance(table, (ast.Constant, ast.List, ast.Tuple)):
-                return Column(self.convert(table), self._chosen(name, offset), offset)
-            case ast.Call(func=ast.Name(id=name)):
-                arguments, places = tuple(map(self.convert, node.args)), tuple(map(self.offset, node.keywords))
-                return Call(self._chosen(name, offset), arguments, self._keywords(node), offset, places)
-        raise ExpressionError(self._refusal(node), offset)
-
-    def _name(self, name: str, offset: int) -> Expression:
-        if self.variable and self._unmarked(name) in (f"${self.variable}", f"${{{self.variable}}}"):
-            return Variable(self.variable, ITEM, offset)
-        return Ref(self._chosen(name, offset), offset)
-
-    def _chosen(self, name: str, offset: int) -> str:
-        """Refuse a name that is made of the item: what a step reads is known before its loop runs."""
-        if self.variable and self.mark in name:
-            raise ExpressionError(f"{self._unmarked(name)!r}: ${self.variable} is a value and cannot be part of a name", offset)
-        return name
-
-    def _unmarked(self, text: str) -> str:
-        """The text as the user wrote it."""
-        if not self.variable:
-            return text
-        mark, name = self.mark, self.variable
-        return text.replace(f"{mark}{mark}{name}{mark}", f"${{{name}}}").replace(mark + name, f"${name}")
-
-    def _filled(self, value: Any, offset: int) -> Expression:
-        """A plain value, with places for the item if it has any."""
-        filled, varies = template(value, self.variable)
-        return Variable(self.variable, filled, offset) if varies else Constant(filled, offset)
-
-    def _list(self, node: ast.List | ast.Tuple, offset: int) -> Expression:
-        items = [self._plain(item) for item in node.elts]
-        values = [item.template if isinstance(item, Variable) else item.value for item in items]
-        varies = any(isinstance(item, Variable) for item in items)
-        return Variable(self.variable, values, offset) if varies else Constant(values, offset)
-
-    def _refusal(self, node: ast.expr) -> str:
-        text = self._unmarked(self.encoded[node.col_offset:node.end_col_offset].decode())
-        shown = text if len(text) <= 40 else text[:37] + "..."
-        instead = INSTEAD.get(type(getattr(node, "op", node)))
-        if isinstance(node, ast.Compare) and len(node.ops) == 1:
-            instead = None                                  # x is y, x in y
-        return f"{shown!r} is not possible here; " + (f"write {instead}" if instead else
-               "names, numbers, text, lists, + - * / // % **, one comparison, operation(...) and table.column are")
-
-    def _keywords(self, node: ast.Call) -> tuple[tuple[str, Expression], ...]:
-        keywords: dict[str, Expression] = {}
-        for keyword in node.keywords:
-            if keyword.arg is None:
-                raise ExpressionError("'**' is not possible here", self.offset(keyword))
-            if keyword.arg in keywords:
-                raise ExpressionError(f"argument {keyword.arg!r} is given twice", self.offset(keyword))
-            keywords[self._chosen(keyword.arg, self.offset(keyword))] = self.convert(keyword.value)
-        return tuple(keywords.items())
-
-    def _plain(self, node: ast.expr) -> Constant | Variable:
-        value = self.convert(node)
-        if not isinstance(value, (Constant, Variable)):
-            raise ExpressionError("a list may hold plain values only", self.offset(node))
-        return value
-
-
-def _checked(value: Any, offset: int) -> Any:
-    """Refuse what has no JSON form: it could not enter the id of a dataset."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ExpressionError("the number is too large", offset)
-    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ExpressionError("the text holds half a character", offset)
-    return value
-
-
-def _terms(node: ast.expr) -> list[ast.expr]:
-    """The terms of nested sums, left to right; without recursion, so that a sum may have thousands of terms."""
-    terms: list[ast.expr] = []
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        if isinstance(current, ast.BinOp) and isinstance(current.op, ast.Add):
-            stack += (current.left, current.right)
-        else:
-            terms.append(current)
-    return terms[::-1]
+Expression = Ref | Constant | Variable | Item | Sum | Column | Call | Chosen | Spread | Collected
+PLAIN = (Constant, Variable)
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
@@ -313,6 +131,10 @@ def children(expression: Expression) -> tuple[Expression, ...]:
             return terms
         case Column(table=table):
             return (table,)
+        case Chosen(step=step) | Spread(step=step):
+            return (step,)
+        case Collected(refs=refs):
+            return refs
         case Call(arguments=arguments, keywords=keywords):
             return arguments + tuple(value for _, value in keywords)
     return ()
@@ -321,3 +143,42 @@ def children(expression: Expression) -> tuple[Expression, ...]:
 def references(expression: Expression) -> tuple[Ref, ...]:
     """Give every reference to a dataset or step, left to right."""
     return tuple(item for item in walk(expression) if isinstance(item, Ref))
+
+
+def renamed(expression: Expression, name: Callable[[Ref], Expression], column: Callable[[Column], Expression | None],
+            values: Mapping[str, Any] | None, memo: dict[int, Expression]) -> Expression:
+    """Give ``expression`` with other names in it.
+
+    Args:
+        expression: What to go through.
+        name: Gives what stands for a reference.
+        column: Gives what stands for a column, if something else does.
+        values: Values of variables, to be put in.
+        memo: What has become of parts, by id: the same part becomes the same again.
+    """
+    def again(part: Expression) -> Expression:
+        if id(part) not in memo:
+            memo[id(part)] = renew(part)
+        return memo[id(part)]
+
+    def renew(part: Expression) -> Expression:
+        match part:
+            case Ref():
+                return name(part)
+            case Column(table=table):
+                return column(part) or replace(part, table=again(table))
+            case Sum(terms=terms):
+                return replace(part, terms=tuple(map(again, terms)))
+            case Call(arguments=arguments, keywords=keywords):
+                return replace(part, arguments=tuple(map(again, arguments)),
+                               keywords=tuple([(key, again(item)) for key, item in keywords]))
+            case Spread(step=step):
+                return replace(part, step=again(step))
+            case Chosen(step=step, conditions=conditions):
+                return replace(part, step=again(step), conditions=tuple(
+                    [replace(item, value=again(item.value)) for item in conditions]))
+            case Variable(template=template, offset=offset) if values is not None:
+                return Constant(bound(template, values), offset)
+        return part
+
+    return again(expression)

@@ -49,6 +49,10 @@ class Located:
             line, column = _place_inside(self._text(path), offset)
         self.problems.append(Problem(self.file, line, column, message))
 
+    def broken_inside(self, *paths: Path) -> bool:
+        """Whether something is wrong at or inside one of ``paths``."""
+        return bool(self.broken) and any(place[:len(path)] == path for place in self.broken for path in paths)
+
     def _text(self, path: Path) -> yaml.ScalarNode:
         """The node of a text, with the text around it; asked for only when there is something to report."""
         if self.exactly is not None:

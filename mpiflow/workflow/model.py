@@ -22,6 +22,7 @@ Format = Literal["npy", "hdf5", "text", "bytes"]
 ReadFormat = Literal["npy", "hdf5", "text", "bytes", "size"]
 OnError = Literal["stop", "continue"]
 Items = Annotated[list[str | int | float | bool], Meta(min_length=1, description="The values of the variable, in order.")]
+Conditions = Annotated[list[str], Meta(min_length=1)]
 
 
 class Part(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,6 +86,21 @@ class Dataset(Part):
     SOURCES: ClassVar[tuple[str, ...]] = ("random", "normal", "arange", "full", "file")
 
 
+class Values(Part):
+    """Where the values of a variable come from; exactly one of file, files, blocks and rows."""
+
+    file: Annotated[str, Meta(description="Text file with one value a line, or a .csv or .tsv file.")] | None = None
+    column: Annotated[str, Meta(description="The column of a .csv or .tsv file.")] | None = None
+    files: Annotated[str, Meta(description="A pattern; the values are the paths of the files that match.")] | None = None
+    blocks: Annotated[str, Meta(description="A dataset or a step; the values are its blocks.")] | None = None
+    rows: Annotated[str, Meta(description="A dataset or a step; the values are its rows.")] | None = None
+
+    SOURCES: ClassVar[tuple[str, ...]] = ("file", "files", "blocks", "rows")
+
+
+Variables = Annotated[dict[Name, Items | Values | str], Meta(min_length=1)]
+
+
 class Given(Part):
     """A file that a program finds: ``data`` written to it."""
 
@@ -103,17 +119,23 @@ class Made(Part):
 
 
 class Step(Part):
-    """One step: ``run`` is an expression, the name of an operation that ``in`` and ``with`` belong to, or a program."""
+    """One step: ``run`` is an expression, the name of an operation that ``in`` and ``with`` belong to, or a program.
 
-    run: str | Command
+    Instead of ``run``, ``workflow`` names another document, which is done with these inputs and parameters.
+    """
+
+    run: str | Command | None = None
+    workflow: Annotated[str, Meta(description="Another document; 'in' gives its inputs, 'with' its params.")] | None = None
     inputs: Annotated[dict[Name, str | Number | Given], Meta(description="Argument, or file, to expression.")] = field(
         name="in", default={})
     parameters: Annotated[dict[Name, Any], Meta(description="Argument to plain value.")] = field(name="with", default={})
     out: Annotated[dict[Name, str | Made], Meta(description="What a program makes: name to file.")] = {}
     stdout: Annotated[str, Meta(description="The file that takes what a program prints.")] | None = None
     env: Annotated[dict[Name, Word], Meta(description="Variables of a program's environment.")] = {}
-    loop: Annotated[dict[Name, Items | str], Meta(min_length=1, description="Variable to its values: list or range.")] = field(
+    loop: Annotated[Variables, Meta(description="Variable to its values: a grid of all combinations.")] = field(
         name="for", default={})
+    beside: Annotated[Variables, Meta(description="Variable to its values, taken side by side.")] = field(name="zip", default={})
+    where: Annotated[str | Conditions, Meta(description="What must hold for the variables; several must hold together.")] = ""
     replicas: Replicas = 1
     retries: Annotated[int, Meta(ge=0, le=1000, description="How often a task is tried again when it fails.")] = 0
     timeout: Number | Annotated[str, Meta(description="Seconds that a task may take, or 90s, 10m, 2h.")] | None = None
@@ -131,5 +153,6 @@ class Document(Part):
     steps: Annotated[dict[Name, str | Step], Meta(min_length=1)]
     params: dict[Name, Any] = {}
     operations: Annotated[list[str], Meta(description="Python files with @operation functions.")] = []
+    inputs: Annotated[list[Name], Meta(description="What another document gives this one, as datasets.")] = []
     datasets: dict[Name, Dataset] = {}
     results: Annotated[dict[str, str], Meta(description="Step or dataset to file.")] = {}

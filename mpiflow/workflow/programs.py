@@ -16,6 +16,7 @@ from mpiflow.workflow.expressions import Ref
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.model import Dataset, Given, Step
 from mpiflow.workflow.rules import HDF5_SUFFIXES
+from mpiflow.workflow.text import LOOPS
 
 PLAIN = ("run", "files", "out", "stdout", "env")
 PLACE = re.compile(r"\{(in|out)\.([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -94,7 +95,7 @@ def check_program(located: Located, name: str, step: Step, arguments: Mapping[st
     if not step.out and "out" not in written:
         located.report(path, "a program needs 'out', the files that it makes, e.g. out: {log: log.txt}", key=True)
     word = str(step.run[0])
-    variables = written.get("for") if isinstance(written.get("for"), dict) else {}
+    variables = [name for key in LOOPS if isinstance(written.get(key), dict) for name in written[key]]
     if not word.strip() or PLACE.search(word):
         located.report((*path, "run", 0), "the first element of 'run' must name a program" + (
             "; for a script as input write the interpreter first, e.g. python3" if word.strip() else ""))

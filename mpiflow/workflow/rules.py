@@ -8,8 +8,7 @@ from pathlib import PurePath
 
 from mpiflow.errors import did_you_mean
 from mpiflow.workflow.located import Located, Path
-from mpiflow.workflow.loops import Loop, parse_items
-from mpiflow.workflow.model import LARGEST, Arange, Dataset, Document, Full, Step
+from mpiflow.workflow.model import LARGEST, Arange, Dataset, Document, Full
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".h5md", ".nc")
 _LIMITS = {"uint8": (0, 2**8), "int32": (-2**31, 2**31), "int64": (-2**63, 2**63)}      # from, and below
@@ -77,20 +76,30 @@ def _fits(value: float, limits: tuple[int, int]) -> bool:
     return limits[0] <= value < limits[1]
 
 
-def check_results(located: Located, document: Document, names: Collection[str]) -> None:
+def check_results(located: Located, document: Document, names: Collection[str], loops: Collection[str],
+                  others: Collection[str]) -> None:
     """Report results that nobody makes, and files that cannot be written.
 
     Args:
         located: Takes what is wrong.
         document: Whose results.
         names: Datasets and steps, the broken ones too.
+        loops: Steps that have a loop.
+        others: Steps that are other documents: what they have is checked when that is known.
     """
     owners: dict[PurePath, str] = {}
     files = {PurePath(file) for file in document.results.values()}
     for name, file in document.results.items():
         here, pure = ("results", name), PurePath(file)
-        if name not in names and not {("steps",), ("datasets",)} & located.broken:
-            located.report(here, f"no step or dataset {name!r}" + did_you_mean(name, names), key=True)
+        step = name.removesuffix(".*")
+        if step.partition(".")[0] in others:
+            pass
+        elif step not in names and not {("steps",), ("datasets",)} & located.broken:
+            located.report(here, f"no step or dataset {step!r}" + did_you_mean(step, names), key=True)
+        elif step != name and step in names and step not in loops:
+            located.report(here, f"{step!r} has no instances: it is no step with 'for'", key=True)
+        elif step != name and pure.suffix.lower() not in HDF5_SUFFIXES:
+            located.report(here, f"only an HDF5 file can hold instances one by one, not {file!r}")
         if not pure.name or file.endswith("/"):
             located.report(here, f"{file!r} is no file name")
         elif ".." in pure.parts:
@@ -101,27 +110,3 @@ def check_results(located: Located, document: Document, names: Collection[str]) 
             located.report(here, f"a part of the path {file!r} is itself a result file")
         owners.setdefault(pure, name)
 
-
-def check_loop(located: Located, name: str, step: Step) -> Loop | None:
-    """Give the loop of a step; None if it has none, or a wrong one, which is reported."""
-    path: Path = ("steps", name, "for")
-    written = located.value["steps"][name].get("for")
-    if not isinstance(written, dict) or not written or path in located.broken:
-        return None
-    if cut := next((key for key, value in written.items() if isinstance(value, str) and "(" in value and ")" not in value), None):
-        located.report((*path, cut), f"{written[cut]!r} is cut off; inside {{ }} a range with a comma needs quotes")
-        return None
-    if len(written) > 1:
-        located.report(path, f"'for' has {len(written)} variables ({', '.join(written)}); only one is possible, "
-                       "grids of several are not there yet", key=True)
-        return None
-    (variable,) = written
-    here = (*path, variable)
-    if variable in (located.value.get("params") or {}):
-        located.report(here, f"{variable!r} is a parameter of the document already; give the variable another name", key=True)
-    elif variable in step.loop and not any(place[:4] == here for place in located.broken):
-        try:
-            return Loop(variable, parse_items(step.loop[variable]))
-        except ValueError as error:
-            located.report(here, str(error))
-    return None

@@ -11,7 +11,7 @@ from mpiflow.workflow.model import Dataset, Document
 _PARAMETER = {
     "type": "string", "pattern": r"^\$([A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})$", "description": "A parameter.",
 }
-_PLAIN = ("mpiflow", "name", "params")      # where no parameter is put in
+_PLAIN = ("mpiflow", "name", "params", "inputs")      # where no parameter is put in
 
 
 def json_schema() -> dict[str, Any]:
@@ -19,6 +19,7 @@ def json_schema() -> dict[str, Any]:
     (root,), parts = msgspec.json.schema_components([Document], ref_template="#/$defs/{name}")
     defs = {name: _with_parameters(part) for name, part in parts.items()}
     defs["Dataset"]["oneOf"] = [{"required": [source]} for source in Dataset.SOURCES]
+    defs["Step"]["oneOf"] = [{"required": ["run"]}, {"required": ["workflow"]}]
     defs["Parameter"] = _PARAMETER
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mpiflow workflow", **root, "$defs": defs}
 

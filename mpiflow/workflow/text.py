@@ -6,6 +6,7 @@ import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -18,6 +19,8 @@ MAX_NODES = 1_000_000
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")        # what can be escaped in YAML, but neither printed nor put in a file name
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _TAG = "tag:yaml.org,2002:"
+LOOPS = ("for", "zip")                            # what makes a step a loop
+_VARYING = ("for", "zip", "where", "run", "in", "with", "out", "stdout", "env")     # where the variables of a loop may stand
 
 
 class _Loader(yaml.SafeLoader):
@@ -138,17 +141,39 @@ def locate(text: str, file: str, overrides: Mapping[str, str]) -> Located:
     Raises:
         DocumentError: The text is not YAML, or far too large.
     """
-    root = parse(text, file)
+    return filled(unfilled(text, file), overrides)
+
+
+def unfilled(text: str, file: str) -> Located:
+    """Read ``text`` into plain values, parameters not put in; see ``locate``."""
     document = Located(file, exactly=lambda: _texts(text, file))
+    root = parse(text, file)
     try:
-        plain = _Reader(document).read(root, ())
+        document.value = _Reader(document).read(root, ())
+    except RecursionError:
+        raise DocumentError([Problem(file, 1, 1, "the document is nested too deeply")]) from None
+    return document
+
+
+def filled(source: Located, overrides: Mapping[str, str], values: Mapping[str, Any] | None = None) -> Located:
+    """Give an ``unfilled`` document with every ``$name`` replaced by its parameter; the source stays as it is.
+
+    Args:
+        source: What was read.
+        overrides: Parameters given on the command line, as YAML text.
+        values: Parameters that the document has, with other values.
+    """
+    plain = source.value
+    document = replace(source, texts=dict(source.texts), problems=[*source.problems], broken=set(source.broken))
+    try:
         if isinstance(plain, dict):
             misspelt = "params" not in plain and any(did_you_mean(key, ["params"]) for key in plain)
             params = _parameters(document, None if misspelt else plain.get("params", {}), overrides)
+            params = params if params is None else params | dict(values or {})
             plain = {key: _filled(document, key, value, params) for key, value in plain.items()}
             plain.update({"params": params} if params else {})
     except RecursionError:
-        raise DocumentError([Problem(file, 1, 1, "the document is nested too deeply")]) from None
+        raise DocumentError([Problem(source.file, 1, 1, "the document is nested too deeply")]) from None
     document.value = plain
     return document
 
@@ -260,6 +285,29 @@ class _Reader:
         return (value if known else node.value), ""         # what else a tag would make of it is not for us
 
 
+def plain_values(texts: Iterable[str]) -> list[Any]:
+    """Give the values of texts as YAML has them without quotes: 3, 1e-5, true, or text.
+
+    Raises:
+        ValueError: One of them has none.
+    """
+    reader, resolver, values = _Reader(Located("")), _Resolver(), []
+    for text in texts:
+        tag = resolver.resolve(yaml.ScalarNode, text, (True, False))
+        value, wrong = reader._plain(yaml.ScalarNode(tag, text))
+        unfit = value is None or (isinstance(value, float) and not math.isfinite(value)) or _NO_TEXT.search(text)
+        if wrong or unfit:
+            raise ValueError(wrong or f"{text!r} is no value")
+        values.append(value)
+    return values
+
+
+class _Resolver(yaml.resolver.Resolver):
+    """Tells numbers from text as the loader does."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
 def _name(key: yaml.Node) -> Any:
     """What tells a key from others."""
     return key.value if isinstance(key, yaml.ScalarNode) else id(key)
@@ -302,7 +350,7 @@ def _override(document: Located, name: str, text: str) -> Any:
 
 def _filled(document: Located, key: str, value: Any, params: Mapping[str, Any] | None) -> Any:
     """Put parameters into one section of the document."""
-    if key in ("params", "name"):
+    if key in ("params", "name", "inputs"):
         return value
     if key == "steps" and isinstance(value, dict):
         return _steps(document, value, params)
@@ -310,25 +358,27 @@ def _filled(document: Located, key: str, value: Any, params: Mapping[str, Any] |
 
 
 def _steps(document: Located, steps: dict[str, Any], params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Put parameters into steps; in those with a loop, its variable stays."""
+    """Put parameters into steps; in those with a loop, its variables stay."""
+    return {name: (_loop if isinstance(step, dict) and any(key in step for key in LOOPS) else _substitute)(
+        document, step, ("steps", name), params) for name, step in steps.items()}
+
+
+def _loop(document: Located, step: dict[str, Any], path: Path, params: Mapping[str, Any] | None) -> dict[str, Any]:
+    named = [_substitute(document, step[key], (*path, key), params) if isinstance(step[key], str) else step[key]
+             for key in LOOPS if key in step]
+    if all(isinstance(part, dict) and part for part in named):
+        variables: list[str] | None = [name for part in named for name in part]
+    else:                                                   # who knows what it should have been; reported elsewhere
+        variables = None
     done = {}
-    for name, step in steps.items():
-        path: Path = ("steps", name)
-        if isinstance(step, dict) and "for" in step:
-            loop = _substitute(document, step["for"], (*path, "for"), params)
-            done[name] = {key: loop if key == "for" else _loop_part(document, item, (*path, key), params, loop)
-                          for key, item in step.items()}
+    for key, value in step.items():
+        if key not in _VARYING:
+            done[key] = _substitute(document, value, (*path, key), params)
+        elif variables is None:
+            done[key] = _substitute(document, value, (*path, key), None)
         else:
-            done[name] = _substitute(document, step, path, params)
+            done[key] = _substitute(document, value, (*path, key), params, variables)
     return done
-
-
-def _loop_part(document: Located, value: Any, path: Path, params: Mapping[str, Any] | None, loop: Any) -> Any:
-    if path[-1] not in ("run", "in", "with", "out", "stdout", "env"):
-        return _substitute(document, value, path, params)
-    if not isinstance(loop, dict) or not loop:              # who knows what it should have been; reported elsewhere
-        return _substitute(document, value, path, None)
-    return _substitute(document, value, path, params, tuple(loop))
 
 
 def _substitute(document: Located, value: Any, path: Path, params: Mapping[str, Any] | None,
