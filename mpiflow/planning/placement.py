@@ -135,6 +135,7 @@ def finished(work: Workload, ranks: Sequence[int], order: Sequence[int], routes:
 
 
 def moved(work: Workload, routes: Sequence[Route]) -> int:
+    """Give the bytes that move between ranks along ``routes``."""
     return sum([len(route) * size for route, size in zip(routes, work.estimates.nbytes, strict=True) if route])
 
 
