@@ -17,7 +17,7 @@ import yaml
 from launching import launch, mpiflow
 
 from mpiflow.operations.operation import Operation, operation
-from mpiflow.operations.registry import RESERVED, builtin_operations
+from mpiflow.operations.registry import INTERNAL, RESERVED, builtin_operations
 from mpiflow.operations.values import COMBINES
 from mpiflow.storage.generate import generate
 from mpiflow.workflow import model
@@ -180,10 +180,10 @@ def arguments_of(item):
 def test_the_built_in_operations_are_exactly_these():
     said = built_in()
     assert {name: arguments for name, (_, arguments) in said.items()} == {
-        name: arguments_of(item) for name, item in builtin_operations().items()}
+        name: arguments_of(item) for name, item in builtin_operations().items() if name not in INTERNAL}
     assert {name: kind for name, (kind, _) in said.items()} == {
         name: "Linear" if item.linear else "Elementwise" if item.elementwise else "Plain"
-        for name, item in builtin_operations().items()}
+        for name, item in builtin_operations().items() if name not in INTERNAL}
 
 
 def test_the_declarations_are_exactly_these_with_these_defaults():
@@ -279,6 +279,18 @@ def test_workflows_in_workflows_give_what_the_page_says(ran):
     centred = y - y.mean()
     near(got["both"], 2 * x.max() + (1 + 2 + 3 + 2) * centred.max())
     near(got["scan.spread"], [factor * centred.std() for factor in (1, 2, 3)])
+
+
+def test_neighbours_and_pairs_are_what_the_page_says(ran):
+    x, _, m = shared()
+    got = results(folder_of(ran, "lags:") / "near.h5")
+    padded = np.concatenate([x[:1], x, x[-1:]])
+    near(got["slopes"], (padded[2:] - padded[:-2]) / 2)
+    near(got["lags"], [np.sum(x[:-lag] * x[lag:]) for lag in (1, 10, 300)])
+    apart = np.sqrt(np.square(m[:, np.newaxis] - m).sum(axis=2))
+    near(got["apart"], apart)
+    near(got["other"], np.hstack([apart, apart]))
+    assert got["num"] == np.sum(np.triu(apart < 0.5, 1))
 
 
 def test_built_in_operations_give_what_the_page_says(ran):

@@ -130,6 +130,9 @@ class _Samples:
                 parameters[name] = self._plain(step, part)
             else:
                 datasets.append((name, self.of(step, _terms(operation, name, part)[0])))
+        if operation.pairs and operation.split[1] not in dict(given):
+            datasets.append((operation.split[1], dict(datasets)[operation.first]))
+        parameters |= dict.fromkeys(operation.told, 0)          # all rows are its own
         datasets.sort(key=lambda pair: operation.linear and pair[0] != operation.first)
         cut = operation.linear and self._num_blocks(step, dict(given)[operation.first]) > 1
         return Trial(operation, tuple(datasets), parameters, self._entire(given), cut)
@@ -152,7 +155,7 @@ class _Samples:
                 return self._sum([term.value if isinstance(term, Constant) else self.of(step, term) for term in terms])
             case Call():
                 operation, given = self._bound(step, expression)
-                first = [part for name, part in given if operation.linear and name == operation.first]
+                first = [part for name, part in given if operation.apart and name == operation.first]
                 terms = [self.of(step, term) for part in first for term in _terms(operation, operation.first, part)]
                 return result_of(self.trial(step, expression), terms)
             case Chosen(step=inner) | Spread(step=inner):
@@ -244,7 +247,7 @@ class _Samples:
 
 def _terms(operation: Operation, name: str, part: Expression) -> Sequence[Expression]:
     """The summands that a linear operation takes apart."""
-    splits = operation.linear and name == operation.first and isinstance(part, Sum) and not numbers(part)
+    splits = operation.apart and name == operation.first and isinstance(part, Sum) and not numbers(part)
     return part.terms if splits else (part,)
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from mpiflow.errors import did_you_mean
+from mpiflow.operations.neighbours import TOLD, Halo, mistakes_in_neighbours, sides
 from mpiflow.operations.values import COMBINES, Combine
 
 Amount = int | float | Mapping[str, int | float]        # of bytes or seconds; by column, of the bytes of a table
 Estimate = Amount | Callable[..., Amount] | None
 Unity = str | Callable[..., Any] | Mapping[str, str | Callable[..., Any]] | None
-_DECLARABLE = ("linear", "elementwise", "broadcast", "combine", "finish", "nbytes", "combine_nbytes", "finish_nbytes",
-               "seconds", "dtype", "unit", "name")
+_DECLARABLE = ("linear", "elementwise", "broadcast", "halo", "pairs", "symmetric", "combine", "finish", "nbytes",
+               "combine_nbytes", "finish_nbytes", "seconds", "dtype", "unit", "name")
 _SIZES = {"nbytes": 1, "combine_nbytes": 2, "finish_nbytes": 1, "seconds": 1}       # how many sizes a function gets first
 _ANY_NUMBER = inspect.Parameter.VAR_POSITIONAL
 _ANY_NAME = inspect.Parameter.VAR_KEYWORD
@@ -36,6 +37,13 @@ class Operation:
             An argument with another number of rows is given to each block whole.
         broadcast: It is elementwise by numpy's broadcasting rules, so that an argument with fewer dimensions is given to
             each block whole even if it happens to have as many rows.
+        halo: Rows of the adjacent blocks that each block of the first argument gets with it on both sides, or the name of
+            a plain argument that says how many, or two of these: before and after it. ``before`` and ``after`` among
+            the parameters of the function are told how many rows there are: fewer at the ends of the dataset.
+        pairs: Runs on each pair of blocks of the first two arguments, or of the first one alone. The results are the blocks
+            of a matrix, or with ``linear`` partial results. ``row`` and ``column`` among the parameters of the function
+            are told where the blocks begin in their datasets.
+        symmetric: Exchanging the first two arguments transposes the result: of one dataset, each pair of blocks runs once.
         combine: Name in ``COMBINES`` or an associative function of two values.
         finish: Function of the merged partial result, and of any further arguments that it names.
         nbytes: Expected size of one result [bytes], or of each column of it, or a function that gives these, of the first
@@ -55,6 +63,9 @@ class Operation:
     linear: bool = False
     elementwise: bool = False
     broadcast: bool = False
+    halo: Halo = None
+    pairs: bool = False
+    symmetric: bool = False
     combine: str | Combine = "add"
     finish: Callable[..., Any] | None = None
     nbytes: Estimate = None
@@ -92,6 +103,7 @@ class Operation:
             yield "combine_nbytes needs linear=True"
         if self.finish_nbytes is not None and not self.finish:
             yield "finish_nbytes needs finish"
+        yield from mistakes_in_neighbours(self)
         for what in _SIZES:
             estimate = getattr(self, what)
             table = isinstance(estimate, Mapping) and what != "seconds"
@@ -111,8 +123,9 @@ class Operation:
             yield "**arguments are not possible; name each one"
         if inspect.Parameter.POSITIONAL_ONLY in kinds:
             yield "arguments that have no name for callers (before '/') are not possible"
-        if self.linear and (not self.parameters or self.variadic):
-            yield "linear=True needs a named first argument, the one that is split"
+        if (self.linear or self.neighbours) and (not self.named or self.variadic):
+            split = "linear=True" if self.linear else "halo" if self.halo is not None else "pairs=True"
+            yield f"{split} needs a named first argument, the one that is split"
         units = self.unit.values() if isinstance(self.unit, Mapping) else (self.unit,)
         declared = [("unit", rule, 0) for rule in units]
         declared += [(what, getattr(self, what), num) for what, num in {"finish": 1, **_SIZES}.items()]
@@ -134,7 +147,34 @@ class Operation:
     @property
     def first(self) -> str:
         """Name of the argument that a linear operation splits."""
-        return next(iter(self.parameters))
+        return self.named[0]
+
+    @property
+    def neighbours(self) -> bool:
+        """Whether a block does not suffice, but needs its neighbours or all others."""
+        return self.pairs or self.halo is not None
+
+    @cached_property
+    def sides(self) -> tuple[int | str, int | str]:
+        """The rows of the halo before and after a block, or the names of arguments that say how many."""
+        return sides(self.halo)
+
+    @cached_property
+    def told(self) -> tuple[str, ...]:
+        """Parameters of the function that no caller gives: they say what of the dataset a task has."""
+        names = TOLD["halo"] if self.halo is not None else TOLD["pairs"] if self.pairs else ()
+        return tuple(name for name in names if name in self.parameters)
+
+    @property
+    def apart(self) -> bool:
+        """Whether it takes each summand of its first argument by itself."""
+        return self.linear and not self.pairs
+
+    @property
+    def split(self) -> tuple[str, ...]:
+        """Arguments that must be datasets, since their blocks are taken apart."""
+        num = 2 if self.pairs else int(self.linear or self.halo is not None)
+        return self.named[:num]
 
     @property
     def blockwise(self) -> bool:
@@ -144,7 +184,7 @@ class Operation:
     @property
     def additive(self) -> bool:
         """Whether Op(A + B) = Op(A) + Op(B) literally, so that an outer linear operation can be split over it."""
-        return self.linear and self.combine == "add" and self.finish is None
+        return self.linear and self.combine == "add" and self.finish is None and not self.pairs
 
     @property
     def merge(self) -> Combine:
@@ -177,7 +217,8 @@ class Operation:
     @cached_property
     def named(self) -> tuple[str, ...]:
         """Arguments that can be given by name."""
-        return tuple(name for name, parameter in self.parameters.items() if parameter.kind is not _ANY_NUMBER)
+        return tuple(name for name, parameter in self.parameters.items()
+                     if parameter.kind is not _ANY_NUMBER and name not in self.told)
 
     def bind(self, num_positional: int, keywords: Sequence[str]) -> tuple[str, ...]:
         """Give the names of ``num_positional`` positional arguments; all empty if there may be any number of them.
@@ -199,13 +240,16 @@ class Operation:
         names = self.named
         if num_positional > len(names) and not self.variadic:
             raise TypeError(f"{self.name} takes {len(names)} arguments ({', '.join(names)}), not {num_positional}")
-        before = itertools.takewhile(lambda name: self.parameters[name].kind is not _ANY_NUMBER, self.parameters)
+        before = itertools.takewhile(lambda name: self.parameters[name].kind is not _ANY_NUMBER,
+                                     (name for name in self.parameters if name not in self.told))
         positional = tuple(itertools.islice(before, num_positional))
         twice = sorted(set(positional) & set(keywords))
         if twice:
             raise TypeError(f"{self.name}: argument {twice[0]!r} is given twice")
+        spared = names[1:2] if self.pairs else ()           # pairs of one dataset
         for name in names:
-            if self.parameters[name].default is inspect.Parameter.empty and name not in (*positional, *keywords):
+            given = name in (*positional, *keywords, *spared)
+            if self.parameters[name].default is inspect.Parameter.empty and not given:
                 raise TypeError(f"{self.name}: argument {name!r} is missing; it takes {', '.join(self.parameters)}")
         return ("",) * num_positional if self.variadic else positional
 
@@ -226,7 +270,7 @@ def operation(function: Callable[..., Any] | None = None, **declared: Any) -> An
 
     Args:
         function: What to run; see ``Operation`` for what it takes and returns.
-        **declared: Any of linear, elementwise, broadcast, combine, finish, nbytes, seconds, dtype, unit and name.
+        **declared: Any of the fields of ``Operation``: linear, elementwise, halo, pairs, combine, finish, nbytes and so on.
 
     Raises:
         TypeError: A declaration is unknown.

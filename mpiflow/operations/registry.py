@@ -14,13 +14,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mpiflow.errors import did_you_mean
-from mpiflow.operations import arrays, reductions, replaying
+from mpiflow.operations import arrays, neighbours, reductions, replaying
 from mpiflow.operations.operation import Operation
 from mpiflow.workflow.parsing import BINARY, COMPARE, UNARY
 
 Registry = dict[str, Operation]
 BUILTIN = "mpiflow-1"       # raise it when a built-in operation gives other values
 _BUILTIN_MODULES = (arrays, reductions, replaying)
+_ROWS = Operation("_rows", neighbours.rows, code=BUILTIN)
+_BESIDE = Operation("_beside", neighbours.beside, code=BUILTIN)
+INTERNAL = {item.name: item for item in (_ROWS, _BESIDE)}       # that only tasks name
 RESERVED = frozenset({*BINARY.values(), *COMPARE.values(), *UNARY.values(), "column", "row"})     # what signs and loops stand for
 
 
@@ -31,7 +34,7 @@ class ModuleError(Exception):
 def builtin_operations() -> Registry:
     """Give the operations that every document has."""
     found = [item for module in _BUILTIN_MODULES for item in vars(module).values() if isinstance(item, Operation)]
-    return {item.name: dataclasses.replace(item, code=BUILTIN) for item in found}
+    return {item.name: dataclasses.replace(item, code=BUILTIN) for item in found} | INTERNAL
 
 
 def load_module(path: Path, registry: Registry) -> str:
@@ -74,6 +77,8 @@ def _register(path: Path, module: types.ModuleType, code: str, registry: Registr
     names: set[str] = set()
     for item in items.values():
         hidden = registry.get(item.name)
+        if item.name in INTERNAL:
+            raise ModuleError(f"{path}: {item.name!r} is an operation of mpiflow itself; choose another name")
         if item.name in RESERVED:
             raise ModuleError(f"{path}: operation {item.name!r} is what a sign or a loop stands for; choose another name")
         if item.name in names:

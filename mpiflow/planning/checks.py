@@ -63,10 +63,12 @@ def _check_arguments(workflow: Workflow, name: str, operation: Operation, call: 
             workflow.fail_at(name, call, str(error))
         return
     for key, item in (*zip(names, call.arguments, strict=True), *call.keywords):
-        split = operation.linear and key == operation.first
+        split = key in operation.split
         if isinstance(item, PLAIN) and (split or not key):
             workflow.fail_at(name, item, f"{operation.name} needs a dataset here, not {item.value!r}", key)
-        elif split and isinstance(item, Sum) and numbers(item) and len(item.terms) - len(numbers(item)) > 1:
+        elif key in operation.sides and not isinstance(item, PLAIN):
+            workflow.fail_at(name, item, f"{operation.name} needs a plain number of rows here, for its halo", key)
+        elif split and operation.apart and isinstance(item, Sum) and 0 < len(numbers(item)) < len(item.terms) - 1:
             number = numbers(item)[0]
             workflow.fail_at(name, number, f"{operation.name} is linear and takes a sum of datasets apart, but "
                              f"{number.value!r} is no dataset; make the sum a step of its own")

@@ -83,9 +83,10 @@ def result_of(call: Call, terms: Sequence[Value] = ()) -> Value:
 
 def declared(operation: Operation, entire: bool = True) -> tuple[str, ...]:
     """Name the declarations that can be tried; a size that is a number only on the ``entire`` data."""
+    alone = not operation.neighbours                        # else part of the rows is not what it is made for
     sized = callable(operation.nbytes) or (entire and operation.nbytes is not None)
-    names = (("linear", operation.linear), ("combine", callable(operation.combine)), ("elementwise", operation.elementwise),
-             ("dtype", operation.dtype is not None), ("nbytes", sized))
+    names = (("linear", alone and operation.linear), ("combine", alone and callable(operation.combine)),
+             ("elementwise", alone and operation.elementwise), ("dtype", operation.dtype is not None), ("nbytes", sized))
     return tuple(name for name, there in names if there)
 
 
@@ -134,9 +135,9 @@ def _size_mistakes(operation: Operation, expected: Expected, result: Value) -> I
 
 def _trial(call: Call, of: str) -> Iterator[tuple[str, str]]:
     operation = call.operation
-    if operation.elementwise:
+    if operation.elementwise and not operation.neighbours:
         yield from _elementwise(call, of)
-    if operation.linear:
+    if operation.linear and not operation.neighbours:
         yield from _linear(call, of)
     if operation.dtype is not None:
         yield from _dtype(call)
@@ -205,11 +206,14 @@ def _adds_up(call: Call) -> bool:
 
 def _elementwise(call: Call, of: str) -> Iterator[tuple[str, str]]:
     least = max(map(ndim, call.values)) if call.operation.broadcast else 0
-    rows = max((_rows(value) for value in call.values if ndim(value) >= max(least, 1)), default=0)
+    counts = [_rows(value) for value in call.values if ndim(value) >= max(least, 1)]
+    rows = max(counts, default=0)
     if rows < 2:
         raise Untried(f"a sample of {rows} rows is too small")
     with _quiet("it raises"):
         whole = call.on(call.values)
+    made = {array.shape[:1] for _, array in columns(whole)}
+    rows = next((count for count in counts if count > 1 and made == {(count,)}), rows)     # a longer one may be given whole
     odd = next((array.shape for _, array in columns(whole) if array.shape[:1] != (rows,)), None)
     if odd is not None:
         yield "elementwise", f"for {rows} rows it gives the shape {odd}"

@@ -70,8 +70,12 @@ class Estimates:
         size = sum(self._sizes(inputs))
         return Expected(size if nbytes is None else nbytes, SECONDS_PER_TASK + size / BYTES_PER_SECOND)
 
-    def applied(self, operation: Operation, inputs: Sequence[Input], parameters: Parameters, rows: int | None) -> Expected:
-        """Expect of an operation what it declares or, if it is built in, what follows from the forms of its inputs."""
+    def applied(self, operation: Operation, inputs: Sequence[Input], parameters: Parameters, rows: int | None,
+                otherwise: int | None = None) -> Expected:
+        """Expect of an operation what it declares or, if it is built in, what follows from the forms of its inputs.
+
+        ``otherwise`` is the size of the result [bytes] if nothing is declared, instead of that of an input.
+        """
         sizes = self._sizes(inputs)
         total = sum(sizes)
         seconds = operation.guess + SECONDS_PER_TASK + total / BYTES_PER_SECOND
@@ -84,7 +88,8 @@ class Estimates:
                 return Expected(column, seconds)
         named = {item.argument: size for item, size in zip(inputs, sizes, strict=True)} | dict(parameters)
         largest = max(sizes, default=8) if operation.elementwise else sum(sizes[:1]) or 8
-        nbytes, columns = self._nbytes(operation, "nbytes", (sizes[0] if sizes else 0,), named, largest)
+        nbytes, columns = self._nbytes(operation, "nbytes", (sizes[0] if sizes else 0,), named,
+                                       largest if otherwise is None else otherwise)
         if operation.seconds is not None:
             seconds = self._number(operation, "seconds", (total,), named, seconds)
         return Expected(nbytes, seconds, self._kept_form(operation, inputs, nbytes, rows), columns)

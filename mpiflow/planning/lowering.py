@@ -6,6 +6,8 @@ The split *defines* the value of a linear operation, wherever its tasks run::
     f(a)             = combine over the blocks of a, along a binary tree over their numbers
     f(a + g(b + c))  = combine(f(a), f(g(b)), f(g(c)))      if g is combined by adding and not finished
     f(a + 1)         = f(add(a, 1)), split over blocks only: a number is no summand
+
+An operation with a halo runs on each block and the rows around it, one on pairs on each two blocks; see ``neighbours``.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from mpiflow.planning.checks import check, numbers
 from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK, Estimates, Expected
 from mpiflow.planning.forms import array_form
 from mpiflow.planning.instances import Instances, distinct, files_of, found_instances, mentions
+from mpiflow.planning.neighbours import Neighbours, told
 from mpiflow.planning.sources import SourceBlock
 from mpiflow.planning.tasks import Block, Input, Kind, Task, TaskGraph, recipe_id
 from mpiflow.workflow.expressions import (
@@ -98,6 +101,8 @@ class _Lowering:
         self.name = ""                                      # the same, as the workflow names it
         self.outer = ""                                     # the instance of loops around it
         self.estimates = Estimates(self.graph.tasks, lambda message: workflow.fail(("steps", self.current), message))
+        self.neighbours = Neighbours(self.graph, self._add, self._apply,
+                                     lambda message: workflow.fail(("steps", self.current), message))
         self.sources = sources
         self.instances: dict[str, Instances] = {}
         # Of the loop of the current step: the values of its variables, the datasets and the files that they stand for, the
@@ -253,6 +258,8 @@ class _Lowering:
         operation = self._operation(call) if isinstance(call, Call) else None
         if operation is None or operation.linear or loop.found or self._is_own(operation, "concatenate", "column"):
             return None
+        if operation.neighbours:
+            return None
         arguments = self._bind(operation, call)
         if any(id(part) not in self.fixed or isinstance(part, Spread) for _, part in arguments.datasets):
             return None
@@ -344,6 +351,8 @@ class _Lowering:
 
     def _call(self, call: Call) -> Blocks:
         operation = self._operation(call)
+        if operation.pairs:
+            return self._pairs(operation, call)
         if operation.linear:
             return self._linear(operation, call)
         arguments, parameters = self._arguments(operation, call)
@@ -356,6 +365,9 @@ class _Lowering:
             if aligned:
                 return aligned
         inputs = tuple([Input(name, blocks.tasks) for name, blocks in arguments])
+        if operation.halo is not None:
+            self.neighbours.extent(operation, parameters)
+            parameters = told(operation, parameters, 0, 0)
         return Blocks((self._apply(operation, inputs, parameters),))
 
     def _operation(self, call: Call) -> Operation:
@@ -393,17 +405,31 @@ class _Lowering:
         alike = all(blocks.tasks == pattern.tasks or (blocks.starts and blocks.starts == pattern.starts) for blocks in cut)
         if not alike or (pattern.starts is None and len(cut) < len(arguments)):
             return None
-        tasks = []
+        around = self.neighbours.around(operation, dict(arguments).get(operation.first), parameters)
+        if around and len(around) < len(pattern.tasks):
+            return None
+        tasks, given = [], parameters
         for number in range(len(pattern.tasks)):
             inputs = []
             for name, blocks in arguments:
-                if len(blocks.tasks) > 1:
+                if around and name == operation.first:
+                    mine, given = around[number]
+                    inputs.append(Input(name, mine))
+                elif len(blocks.tasks) > 1:
                     inputs.append(Input(name, (blocks.tasks[number],)))
                 else:
                     starts = pattern.starts
                     inputs.append(Input(name, blocks.tasks, (starts[number], starts[number + 1], starts[-1])))
-            tasks.append(self._apply(operation, tuple(inputs), parameters, pattern.rows(number)))
+            tasks.append(self._apply(operation, tuple(inputs), given, pattern.rows(number)))
         return Blocks(tuple(tasks), pattern.starts)
+
+    def _pairs(self, operation: Operation, call: Call) -> Blocks:
+        """Apply ``operation`` to each pair of blocks; join the results to a matrix, or combine them."""
+        arguments, parameters = self._arguments(operation, call)
+        if not operation.linear:
+            return self.neighbours.matrix(operation, dict(arguments), parameters)
+        made = self.neighbours.pairs(operation, dict(arguments), parameters)
+        return Blocks((self._close(operation, tuple(made.values()), arguments, parameters),))
 
     def _linear(self, operation: Operation, call: Call) -> Blocks:
         whole, parameters = self._arguments(operation, call, skip_first=True)
@@ -427,8 +453,9 @@ class _Lowering:
 
     def _apply_each(self, operation: Operation, first: str, blocks: Blocks, whole: Sequence, parameters: tuple) -> Blocks:
         others = tuple(Input(name, item.tasks) for name, item in whole)
-        tasks = tuple(self._apply(operation, (Input(first, (task,)), *others), parameters) for task in blocks.tasks)
-        return Blocks(tasks)
+        each = (self.neighbours.around(operation, blocks, parameters)
+                or [((task,), parameters) for task in blocks.tasks])
+        return Blocks(tuple([self._apply(operation, (Input(first, mine), *others), given) for mine, given in each]))
 
     def _close(self, operation: Operation, tasks: Sequence[int], whole: Sequence, parameters: tuple) -> int:
         """Combine partial results along a binary tree over their numbers, then finish."""
@@ -450,8 +477,9 @@ class _Lowering:
         inputs = tuple(Input("", (task,)) for task in pair)
         return self._add(Kind.COMBINE, operation.key, inputs, (), self.estimates.combined(operation, inputs))
 
-    def _apply(self, operation: Operation, inputs: tuple[Input, ...], parameters: tuple, rows: int | None = None) -> int:
-        expected = self.estimates.applied(operation, inputs, parameters, rows)
+    def _apply(self, operation: Operation, inputs: tuple[Input, ...], parameters: tuple, rows: int | None = None,
+               otherwise: int | None = None) -> int:
+        expected = self.estimates.applied(operation, inputs, parameters, rows, otherwise)
         read = [found[self.values[variable]] for variable, found in self.files.items()
                 if variable in self.values and mentions(parameters, self.values[variable])]
         if read:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mpiflow.errors import PlanningError
 from mpiflow.planning.bounds import lower_bounds
 from mpiflow.planning.placing import Placing, Strategy, priorities
 from mpiflow.planning.progress import NOBODY, Holders
+from mpiflow.planning.ring import rings
 from mpiflow.planning.routes import Route, make_routes
 from mpiflow.planning.search import STEP, Search, affordable, searchable
 from mpiflow.planning.timeline import in_order, memory_peaks, run
@@ -23,6 +24,7 @@ LEAN = Strategy(1.0, lean=True)
 SLACK = 1.03            # a placement that ends so much later may be taken if it moves less
 SIMULATED = 20_000      # tasks; larger plans take the times that the placement expects
 EFFORT = 50_000         # tasks and inputs that are placed, counted for each strategy tried
+_NOTHING: Mapping[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ def place(work: Workload) -> Placement:
     num = EFFORT // max(effort, 1) if work.machine.size > 1 else 1
     bound = lower_bounds(work).seconds if num > 1 or searchable(work) else 0.0
     found = _placements(work, num, effort * STEP, bound if num > 1 else 0.0)
+    found += _rotated(work, found[0])
     found += _searched(work, found, bound)
     found = [placement for placement in found if placement.fits] or found
     best = min(placement.seconds for placement in found)
@@ -84,6 +87,17 @@ def _placements(work: Workload, num: int, seconds: float, bound: float) -> list[
     return found
 
 
+def _rotated(work: Workload, first: Placement) -> list[Placement]:
+    """Let the blocks of pairs lie as in the ``first`` placement, and pass from rank to rank."""
+    if not work.graph.pairs or work.machine.size == 1 or len(work.open) > SIMULATED:
+        return []
+    chosen = rings(work, first.ranks)
+    try:
+        return [place_greedily(work, FIRST, chosen)] if chosen else []
+    except PlanningError:
+        return []
+
+
 def _searched(work: Workload, found: list[Placement], bound: float) -> list[Placement]:
     """Try to better the two placements that end first."""
     starts = sorted(found, key=lambda placement: (placement.seconds, placement.nbytes))[:2]
@@ -96,10 +110,10 @@ def _searched(work: Workload, found: list[Placement], bound: float) -> list[Plac
     return better
 
 
-def place_greedily(work: Workload, strategy: Strategy) -> Placement:
+def place_greedily(work: Workload, strategy: Strategy, chosen: Mapping[int, int] = _NOTHING) -> Placement:
     """Give each task the rank on which it can end first, where moving counts more than waiting. Pure.
 
-    Ties go to the rank that needs the fewest bytes, then to the lowest.
+    Some tasks may have a rank that is ``chosen`` already. Ties go to the rank that needs the fewest bytes, then to the lowest.
 
     Raises:
         PlanningError: A task needs more memory than any rank has.
@@ -108,7 +122,7 @@ def place_greedily(work: Workload, strategy: Strategy) -> Placement:
     """
     placing = Placing(work, strategy.weight)
     for number in priorities(work, strategy):
-        placing.place(number)
+        placing.place(number, chosen.get(number))
     order = in_order(placing.starts, work.estimates.seconds)
     if len(work.open) <= SIMULATED:
         return finished(work, placing.ranks, order)

@@ -112,11 +112,13 @@ class TaskGraph:
         tasks: A task's number is its place here.
         datasets: What the document's names stand for.
         written: What the names in result files stand for; instances of a step have one each.
+        pairs: For each operation on pairs of blocks, its tasks, each with the tasks that make the two blocks.
     """
 
     tasks: list[Task] = field(default_factory=list)
     datasets: dict[str, DatasetEntry] = field(default_factory=dict)
     written: dict[str, DatasetEntry] = field(default_factory=dict)
+    pairs: list[dict[int, tuple[int, int]]] = field(default_factory=list)
 
     @cached_property
     def needs(self) -> list[tuple[int, ...]]:

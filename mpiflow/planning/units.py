@@ -181,6 +181,8 @@ def _told(operation: Operation, rule: Any, wanted: Sequence[str], names: Sequenc
         return parse_unit(rule)
     if all(names):
         given = dict(zip(names, map(_single, units), strict=True))
+        if operation.pairs:
+            given.setdefault(operation.split[1], given[operation.first])
         result = rule(**{name: given.get(name, operation.parameters[name].default) for name in wanted})
     else:
         result = rule(*map(_single, units))
