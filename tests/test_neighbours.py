@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mpiflow.errors import DocumentError, OperationError
 from mpiflow.operations.operation import operation
-from mpiflow.operations.registry import builtin_operations
+from mpiflow.operations.registry import ModuleError, builtin_operations, load_module
 from mpiflow.operations.values import concatenate
 from mpiflow.peer.execute import Executor
 from mpiflow.planning.lowering import lower
@@ -226,3 +226,9 @@ def test_calls_that_do_not_fit(step, message):
 def test_results_of_pairs_that_are_no_blocks_of_a_matrix(step, message):
     with pytest.raises(OperationError, match=message):
         value(step, x=4)
+
+
+def test_what_cuts_and_joins_blocks_cannot_be_replaced(tmp_path):
+    (tmp_path / "ops.py").write_text("from mpiflow import operation\n\n\n@operation\ndef _rows(x, start, stop):\n    return x\n")
+    with pytest.raises(ModuleError, match="'_rows' is an operation of mpiflow itself"):
+        load_module(tmp_path / "ops.py", builtin_operations())
