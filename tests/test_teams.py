@@ -3,13 +3,19 @@
 import random
 
 import pytest
+import yaml
 from fake_network import FakeNetwork
 from test_interleavings import expected, failing, machine_of_size, number_of
 
 from mpiflow.catalog.states import State
+from mpiflow.errors import DocumentError
+from mpiflow.operations.operation import operation
+from mpiflow.operations.registry import builtin_operations
+from mpiflow.planning.lowering import lower
 from mpiflow.planning.plan import make_plan
 from mpiflow.planning.tasks import Input, Kind, Part, Task, TaskGraph, recipe_id
 from mpiflow.planning.teams import side_by_side
+from mpiflow.workflow.reading import read_workflow
 
 SEEDS = range(150)
 
@@ -100,3 +106,88 @@ def test_parts_stand_side_by_side_and_every_task_after_those_that_it_needs(seed)
 def test_an_order_without_parallel_operations_stays_as_it_is():
     tasks = [Task(recipe_id(number), Kind.APPLY, "s", "f") for number in range(4)]
     assert side_by_side([2, 0, 3, 1], TaskGraph(tasks)) == [2, 0, 3, 1]
+
+
+# What the document says
+
+@operation(parallel=True)
+def turn(x, y, comm, by=1):
+    return x
+
+
+@operation(parallel="first")
+def close(x, comm):
+    return None
+
+
+REGISTRY = builtin_operations() | {item.name: item for item in (turn, close)}
+
+
+def lowered(steps, size, **datasets):
+    sources = {name: {"random": {"shape": [80], "seed": ord(name[0])}, **dataset} for name, dataset in datasets.items()}
+    document = {"mpiflow": 1, "name": "w", "datasets": sources, "steps": steps}
+    return lower(read_workflow(yaml.safe_dump(document), "w.yaml"), REGISTRY, (), size)
+
+
+def parts_of(graph, step):
+    return [task for task in graph.tasks if task.step == step]
+
+
+def test_each_member_gets_its_share_of_the_blocks_and_one_block_goes_to_all():
+    graph = lowered({"t": {"run": "turn", "in": {"x": "a", "y": "b"}, "ranks": 3}}, 4, a={"blocks": 8}, b={})
+    shares = [[graph.tasks[task].block.start for task in part.inputs[0].tasks] for part in parts_of(graph, "t")]
+    assert shares == [[0, 10], [20, 30, 40], [50, 60, 70]]
+    assert len({part.inputs[1].tasks for part in parts_of(graph, "t")}) == 1
+    assert len(graph.datasets["t"].tasks) == 3
+
+
+def test_only_the_first_part_is_the_dataset_if_it_is_declared_so():
+    graph = lowered({"t": {"run": "close(a)", "ranks": 2}}, 2, a={"blocks": 2})
+    assert [graph.tasks[task].part.number for task in graph.datasets["t"].tasks] == [0]
+
+
+def test_operations_that_can_run_side_by_side_do_and_sources_are_loaded_where_they_are_read():
+    steps = {name: {"run": f"close({source})", "ranks": 2} for name, source in [("s", "a"), ("t", "b")]}
+    graph = lowered(steps | {"u": {"run": "turn(s2, s2)", "ranks": 2}, "s2": {"run": "turn(b, b)", "ranks": 2}}, 5,
+                    a={"blocks": 4}, b={"blocks": 4})
+    assert [part.ranks for part in parts_of(graph, "s")] == [(0,), (1,)]
+    assert {part.ranks for step in ("t", "s2") for part in parts_of(graph, step)} >= {(2,), (3,)}
+    assert [part.ranks for part in parts_of(graph, "u")] == [part.ranks for part in parts_of(graph, "s2")], "its inputs are there"
+    assert [task.ranks for task in parts_of(graph, "a")] == [(0,), (0,), (1,), (1,)]
+
+
+def test_the_same_operation_on_the_same_blocks_is_one_and_depends_on_the_blocks_of_all():
+    steps = {name: {"run": f"turn({x}, c)", "ranks": 2} for name, x in [("s", "a"), ("t", "a"), ("u", "concatenate(a1, b2)")]}
+    graph = lowered(steps, 2, a={"blocks": 2}, a1={"blocks": 1, "random": {"shape": [40]}},
+                    b2={"random": {"shape": [40], "seed": 1}}, c={})
+    assert graph.datasets["s"].id == graph.datasets["t"].id
+    assert not {task.id for task in parts_of(graph, "s")} & {task.id for task in parts_of(graph, "u")}
+
+
+@pytest.mark.parametrize(("step", "size", "message"), [
+    ({"run": "turn(a, a)"}, 2, "turn is a parallel operation and has no 'ranks'"),
+    ("sum(turn(a, a))", 2, "turn is a parallel operation and stands inside an expression"),
+    ({"run": "sum(a)", "ranks": 2}, 2, "'ranks' belongs to a parallel operation, @operation(parallel=True); sum is none"),
+    ({"run": "a + a", "ranks": 2}, 2, "'ranks' belongs to a parallel operation"),
+    ({"run": "turn(a, a)", "ranks": 3}, 2, "step 's' needs 3 ranks at once, and there are only 2"),
+    ({"run": "close(a)", "ranks": 3}, 4, "'ranks: 3' shares out whole blocks, and an argument has 2; give it at least 3"),
+    ({"run": "close(a)", "ranks": 2, "retries": 1}, 2, "'retries' is not possible with 'ranks'"),
+    ({"run": "close(a)", "ranks": 2, "on-error": "continue"}, 2, "'on-error' is not possible with 'ranks'"),
+    ({"run": "close(a)", "ranks": 0}, 2, "'ranks' must be a whole number from 1 to 1000000, not 0"),
+    ({"run": "close(a, comm=a)", "ranks": 2}, 2, "close has no argument 'comm'"),
+])
+def test_what_does_not_fit_is_refused_where_it_is_written(step, size, message):
+    with pytest.raises(DocumentError) as caught:
+        lowered({"s": step}, size, a={"blocks": 2})
+    (problem,) = caught.value.problems
+    assert message in problem.message and problem.line > 0
+
+
+@pytest.mark.parametrize(("declared", "message"), [
+    ({"parallel": True}, "parallel needs an argument named 'comm'"),
+    ({"parallel": "all"}, "parallel must be True or 'first'"),
+    ({"parallel": True, "linear": True}, "neither linear nor elementwise"),
+])
+def test_declarations_that_contradict_each_other_are_refused(declared, message):
+    with pytest.raises(ValueError, match=message):
+        operation(**declared)((lambda x: x) if declared == {"parallel": True} else turn.function)
