@@ -48,6 +48,7 @@ class Executor:
         policies: What becomes of failures, for tasks of steps that say so.
         interrupts: When the code that runs may be interrupted.
         meet: Waits for the other parts of a parallel operation, and gives their communicator.
+        release: Tells them that this one does not come to its end.
     """
 
     def __init__(self, workflow: Workflow, registry: Registry, graph: TaskGraph, results: Path,
@@ -75,6 +76,7 @@ class Executor:
         self.interrupts = Interrupts()
         self.policies: dict[int, Policy] = policies(workflow, graph)
         self.meet: Callable[[int], Any] | None = None
+        self.release: Callable[[], None] = lambda: None
 
     def prepare(self, tasks: Iterable[int]) -> None:
         """Get ready to run ``tasks``; others can be run as well, but take longer."""
@@ -146,7 +148,11 @@ class Executor:
         return result
 
     def _part(self, number: int, operation: Operation, positional: list[Value], keywords: dict[str, Any]) -> Any:
-        result = operation.function(*positional, **keywords, **{COMM: self.meet(number)})
+        try:
+            result = operation.function(*positional, **keywords, **{COMM: self.meet(number)})
+        except BaseException:
+            self.release()
+            raise
         if operation.parallel == "first" and self._tasks[number].part.number:
             return _EMPTY
         if result is None and operation.parallel != "first":

@@ -447,6 +447,7 @@ class Loop:
             raise error
 
         self._death, self._turn = error, raise_it       # what the main thread does next, when it is back
+        self._executor.release()
         since = self._since
         if since is None or self._closed.wait(max(REPRIEVE, time.perf_counter() - since)):
             return

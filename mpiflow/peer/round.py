@@ -148,7 +148,7 @@ class Round:
             raise LaunchError(str(error)) from None
         self._together = Together(comm, graph) if graph.teams else None
         if self._together is not None:
-            executor.meet = self._together.meet
+            executor.meet, executor.release = self._together.meet, self._together.release
         self._catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
         executor.prepare(task for task, rank in enumerate(plan.ranks) if rank == comm.rank)
         named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks

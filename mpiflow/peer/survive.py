@@ -98,14 +98,14 @@ def duplicate(comm: MPI.Comm) -> MPI.Comm:
 def branch(comm: MPI.Comm, groups: Sequence[tuple[int, ...]]) -> tuple[MPI.Comm, dict[tuple[int, ...], MPI.Intracomm]]:
     """Give a second communicator of all ranks, and one for each of ``groups`` that this rank is in. **Collective**.
 
-    Each group's is made by its own ranks only. All go through the groups in the same order, so no two wait for each other.
+    Each group's is made by its own ranks only. All go through the groups in the same order, so no two wait for each other. They
+    are made out of the second communicator: Open MPI sends plain messages for that, which receives from anybody would take.
     """
     whole = comm.Dup()
     made = {}
     for number, ranks in enumerate(groups):
         if comm.rank in ranks:
-            group = comm.Get_group().Incl(ranks)
-            made[ranks] = comm.Create_group(group, number)
+            made[ranks] = whole.Create_group(whole.Get_group().Incl(ranks), number)
     return whole, made
 
 

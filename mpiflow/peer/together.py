@@ -70,6 +70,12 @@ class Together:
         while pending:
             pending = [request for request in pending if not request.Test()]
 
+    def release(self) -> None:
+        """Let nobody wait for this rank inside MPI, where ranks outlive others and MPI has a way to say so. Local."""
+        if self._lasting:
+            for comm in self._comms.values():
+                comm.Revoke()
+
     def close(self) -> None:
         """Free the communicators, after a run in which nothing went wrong. **Collective**."""
         if not self._lasting:                   # else there may be dead ranks in them, and they end with the process
