@@ -1,7 +1,8 @@
 """Peers on a network that promises no more than MPI does, in one thread, with chance that is seeded.
 
 Messages between two ranks keep their order; nothing else does. A collective completes on each rank at a time of its
-own, after all have posted. A task ends whenever chance says so, and an interrupted one may still finish or fail.
+own, after all have posted. A task ends whenever chance says so, and an interrupted one may still finish or fail. A part of a
+parallel operation waits inside it for the others: it ends only when all of them have started, and none has failed.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class FakeNetwork:
         self.produced: dict[int, Any] = {}
         self.ran: list[int] = []
         self.running: dict[int, int] = {}
+        self.begun: set[int] = set()        # tasks that have ever been started,
+        self.broken: set[int] = set()       # and those that have not come to their end
         self.interrupted: set[int] = set()
         self.num_interrupts = 0
         self.links: dict[tuple[int, int], deque[int]] = {}
@@ -99,7 +102,8 @@ class FakeNetwork:
     def _choices(self) -> list[tuple[int, Callable[[], None]]]:
         found: list[tuple[int, Callable[[], None]]] = []
         for rank in self.running:
-            found.append((rank, lambda rank=rank: self._end_task(rank)))
+            if rank in self.interrupted or self._unhindered(self.running[rank]):
+                found.append((rank, lambda rank=rank: self._end_task(rank)))
         for link, queue in self.links.items():
             if queue:
                 found.append((link[1], lambda link=link: self._deliver(*link)))
@@ -112,6 +116,11 @@ class FakeNetwork:
                 elif not self.posted[rank]:
                     found.append((rank, lambda peer=peer: peer.epoch_due()))
         return found
+
+    def _unhindered(self, task: int) -> bool:
+        """Whether a task can end, as far as the others of its team are concerned."""
+        team = self.plan.graph.teams.get(task, ())
+        return self.begun.issuperset(team) and self.broken.isdisjoint(team)
 
     def _stop(self, rank: int) -> None:
         if not self.peers[rank].ended:
@@ -126,13 +135,15 @@ class FakeNetwork:
         peer, task = self.peers[rank], self.running.pop(rank)
         if rank in self.interrupted:
             self.interrupted.discard(rank)
-            if self.chance.random() < 0.7:
+            if self.chance.random() < 0.7 or not self._unhindered(task):
+                self.broken.add(task)
                 peer.stopped(task)
                 return
         self.ran.append(task)
         try:
             value = self.compute(task, {need: self.values[rank][need] for need in self.needs(task)})
         except ValueError as error:
+            self.broken.add(task)
             peer.raised(task, 0.0, 0.0, str(error))
             return
         self.values[rank][task] = self.produced[task] = value
@@ -185,6 +196,7 @@ class FakeShell:
         assert rank not in network.running
         assert rank not in network.asked and not network.peers[rank].stopped_by, "nothing starts after a stop"
         network.running[rank] = task
+        network.begun.add(task)
 
     def send(self, block: int, rank: int) -> int | None:
         network, item = self._network, (block, self._rank, rank)

@@ -193,7 +193,7 @@ def test_the_declarations_are_exactly_these_with_these_defaults():
     own = {"code", "function", "key", "parameters"}
     fields = {name: field.default for name, field in Operation.__dataclass_fields__.items() if name not in own}
     assert set(said) == set(fields)
-    for name in ("elementwise", "broadcast", "linear"):
+    for name in ("elementwise", "broadcast", "linear", "parallel"):
         assert said[name] == str(fields[name])
     assert said["combine"] == f'`"{fields["combine"]}"`'
     combines = next(row[2] for row in rows("Operations of your own") if row[0] == "`combine`")

@@ -21,12 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(chosen: argparse.Namespace) -> int:
-    """Read and compile the workflow as one rank would, and try its operations on samples.
+    """Read and compile the workflow as the least number of ranks would that can run it, and try its operations
+    on samples.
 
     Raises:
         DocumentError: With every problem found.
     """
-    local, graph = compiled(chosen, size=1)
+    local, graph = compiled(chosen, None)
     workflow = local.workflow
     document = workflow.document
     if chosen.samples:

@@ -19,7 +19,8 @@ Amount = int | float | Mapping[str, int | float]        # of bytes or seconds; b
 Estimate = Amount | Callable[..., Amount] | None
 Unity = str | Callable[..., Any] | Mapping[str, str | Callable[..., Any]] | None
 _DECLARABLE = ("linear", "elementwise", "broadcast", "halo", "pairs", "symmetric", "combine", "finish", "nbytes",
-               "combine_nbytes", "finish_nbytes", "seconds", "dtype", "unit", "name")
+               "combine_nbytes", "finish_nbytes", "seconds", "dtype", "unit", "parallel", "name")
+COMM = "comm"           # the argument by which a parallel operation gets its communicator
 _SIZES = {"nbytes": 1, "combine_nbytes": 2, "finish_nbytes": 1, "seconds": 1}       # how many sizes a function gets first
 _ANY_NUMBER = inspect.Parameter.VAR_POSITIONAL
 _ANY_NAME = inspect.Parameter.VAR_KEYWORD
@@ -54,6 +55,8 @@ class Operation:
         dtype: Dtype of the result, checked when it is made.
         unit: Unit of the result: ``"same"`` (as the first argument), a name, or a function of the units of the arguments
             that it names, where plain ones come as they are; by column for a table. None: nobody knows.
+        parallel: It runs on several ranks at once, each with its share of the blocks, and gets their communicator as ``comm``.
+            The dataset is what all return, joined in their order; or, if this is "first", what the first one returns.
         code: Hash of the code; a part of the ids of all results.
         key: What the registry calls it, if that is not its name: another document may have another one of that name.
     """
@@ -74,6 +77,7 @@ class Operation:
     seconds: Estimate = None
     dtype: str | None = None
     unit: Unity = None
+    parallel: bool | str = False
     code: str = ""
     key: str = ""
     parameters: dict[str, inspect.Parameter] = field(init=False, repr=False, compare=False)
@@ -82,7 +86,11 @@ class Operation:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", self.key or self.name)
-        object.__setattr__(self, "parameters", dict(inspect.signature(self.function).parameters))
+        parameters = dict(inspect.signature(self.function).parameters)
+        comm = parameters.pop(COMM, None) if self.parallel else None        # callers do not give it
+        object.__setattr__(self, "parameters", parameters)
+        if self.parallel and (comm is None or comm.kind is inspect.Parameter.POSITIONAL_ONLY):
+            raise ValueError(f"operation {self.name!r}: parallel needs an argument named {COMM!r}, the communicator")
         for mistake in (*self._mistakes_in_declarations(), *self._mistakes_in_arguments()):
             raise ValueError(f"operation {self.name!r}: {mistake}")
 
@@ -93,6 +101,10 @@ class Operation:
             yield f"combine {self.combine!r} is none of {', '.join(COMBINES)}"
         if not isinstance(self.combine, str) and not callable(self.combine):
             yield f"combine must be a name or a function, not {self.combine!r}"
+        if self.parallel not in (False, True, "first"):
+            yield f"parallel must be True or 'first', not {self.parallel!r}"
+        if self.parallel and (self.linear or self.elementwise or self.neighbours):
+            yield "a parallel operation can be neither linear nor elementwise, and has no halo or pairs"
         if self.linear and self.elementwise:
             yield "an elementwise operation needs no linear=True"
         if self.broadcast and not self.elementwise:

@@ -13,7 +13,7 @@ import numpy as np
 from mpiflow.errors import MachineError, MpiflowError, OperationError
 from mpiflow.operations.folders import Folders
 from mpiflow.operations.interrupts import Interrupts
-from mpiflow.operations.operation import Operation
+from mpiflow.operations.operation import COMM, Operation
 from mpiflow.operations.programs import Program
 from mpiflow.operations.registry import Registry
 from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
@@ -47,6 +47,8 @@ class Executor:
     Attributes:
         policies: What becomes of failures, for tasks of steps that say so.
         interrupts: When the code that runs may be interrupted.
+        meet: Waits for the other parts of a parallel operation, and gives their communicator.
+        release: Tells them that this one does not come to its end.
     """
 
     def __init__(self, workflow: Workflow, registry: Registry, graph: TaskGraph, results: Path,
@@ -73,12 +75,15 @@ class Executor:
         self._folders = folders or Folders()
         self.interrupts = Interrupts()
         self.policies: dict[int, Policy] = policies(workflow, graph)
+        self.meet: Callable[[int], Any] | None = None
+        self.release: Callable[[], None] = lambda: None
 
     def prepare(self, tasks: Iterable[int]) -> None:
         """Get ready to run ``tasks``; others can be run as well, but take longer."""
         for number in tasks:
             task = self._tasks[number]
-            if task.kind is not Kind.APPLY or task.rows is not None or any(len(item.tasks) > 1 for item in task.inputs):
+            joined = any(len(item.tasks) > 1 for item in task.inputs)
+            if task.kind is not Kind.APPLY or task.rows is not None or task.part is not None or joined:
                 continue
             operation = self._registry[task.operation]
             names = [item.argument for item in task.inputs]
@@ -129,7 +134,9 @@ class Executor:
                 keywords[name] = value
             else:
                 positional.append(value)
-        if kind is Kind.APPLY:
+        if task.part is not None:
+            result = self._part(number, operation, positional, keywords)
+        elif kind is Kind.APPLY:
             result = operation.function(*positional, **keywords)
         elif kind is Kind.COMBINE:
             result = operation.merge(*positional)
@@ -138,6 +145,19 @@ class Executor:
         result = as_value(result)
         if task.rows is not None or operation.dtype is not None:
             _check(task, operation, result)
+        return result
+
+    def _part(self, number: int, operation: Operation, positional: list[Value], keywords: dict[str, Any]) -> Any:
+        try:
+            result = operation.function(*positional, **keywords, **{COMM: self.meet(number)})
+        except BaseException:
+            self.release()
+            raise
+        if operation.parallel == "first" and self._tasks[number].part.number:
+            return _EMPTY
+        if result is None and operation.parallel != "first":
+            raise OperationError(f"operation {operation.name!r} returned None on one of its ranks; each must return its rows, or "
+                                 "declare @operation(parallel=\"first\"), and the first returns all of them")
         return result
 
     def keeps_time(self, number: int) -> bool:

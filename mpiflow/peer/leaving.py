@@ -73,6 +73,24 @@ def abort(error: BaseException, comm: MPI.Comm | None = None, last: bool = False
     os._exit(status)                # MPICH comes back from Abort
 
 
+def desert(status: int) -> NoReturn:
+    """End the job with ``status`` from a rank whose main thread does not come back from MPI, when all have reported.
+
+    MPI cannot be finalized while a thread is in it. Where ranks outlive others this one just dies, and the others end well.
+    """
+    from mpi4py import MPI
+
+    from mpiflow.peer.survive import survivable
+
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    if survivable(MPI.COMM_WORLD):
+        os.kill(os.getpid(), signal.SIGKILL)
+    MPI.COMM_WORLD.Abort(status)
+    os._exit(status)
+
+
 def watch_exit() -> None:
     """From now on the process ends by ``leave`` or ``abort`` only.
 

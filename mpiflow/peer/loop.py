@@ -117,6 +117,7 @@ class Loop:
         self._told = False                      # if not by its own timeout,
         self._deadline = math.inf               # which strikes then
         self._abandoned = False
+        self.inside = False                     # and that while it may be inside MPI
         self._death: BaseException | None = None        # what told the second thread that a rank has died
         self._epoch_over = math.inf             # when the last epoch was over; later than ever while one is under way
         self._began = 0.0
@@ -446,6 +447,7 @@ class Loop:
             raise error
 
         self._death, self._turn = error, raise_it       # what the main thread does next, when it is back
+        self._executor.release()
         since = self._since
         if since is None or self._closed.wait(max(REPRIEVE, time.perf_counter() - since)):
             return
@@ -478,12 +480,25 @@ class Loop:
             self._strike()
 
     def _abandon_if_stuck(self) -> None:
-        """Go on without the main thread if its task should end and does not; one past its own timeout only is waited for."""
-        if self._interrupted is None or not self._told or self._abandoned or self._since is None:
+        """Go on without the main thread if its task should end and does not.
+
+        One past its own timeout only is waited for, but for a part of a parallel operation: it may wait for others inside MPI.
+        """
+        if self._interrupted is None or self._abandoned or self._since is None or not (self._told or self._is_part()):
             return
-        if time.perf_counter() - self._interrupted > GRACE:
-            self._abandoned = True
-            self._state.stopped(self._state.running)
+        now = time.perf_counter()
+        if now - self._interrupted > GRACE:
+            self._abandoned, self.inside = True, self._is_part()
+            task = self._state.running
+            if self._told:
+                self._state.stopped(task)
+            else:
+                text = (f"it took longer than {self._executor.policies[task].timeout:g} s, and does not come back: its ranks may "
+                        "wait for each other inside MPI")
+                self._state.raised(task, self._since - self._began, now - self._since, text)
+
+    def _is_part(self) -> bool:
+        return self._state.running in self._state.plan.graph.teams
 
 
 def _form(value: Value) -> Form:

@@ -27,7 +27,7 @@ from mpiflow.peer.copies import SHARE, Copies
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.execute import Executor
 from mpiflow.peer.keeping import PATIENCE, Keeper, find
-from mpiflow.peer.leaving import abort, leave
+from mpiflow.peer.leaving import abort, desert, leave
 from mpiflow.peer.loop import Loop
 from mpiflow.peer.memory import available_memory
 from mpiflow.peer.outcome import Outcome, Request
@@ -35,6 +35,7 @@ from mpiflow.peer.reading import Local
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import settle, struck, survivable
+from mpiflow.peer.together import Together
 from mpiflow.peer.transfers import Transfers, must_probe
 from mpiflow.peer.watch import Watch
 from mpiflow.planning.history import expectations
@@ -126,7 +127,9 @@ def run_rounds(setting: Setting, left: Left, conclude: Callable[[Outcome], None]
         setting = replace(setting, again=True)
     left.over = round
     transfers.close()
-    return round.conclude(epochs, setting.comm.rank)
+    done = round.conclude(epochs, setting.comm.rank)
+    round.part()
+    return done
 
 
 class Round:
@@ -143,6 +146,9 @@ class Round:
             self._plan = plan = make_plan(graph, setting.machine, None, *(expected or ()))
         except PlanningError as error:
             raise LaunchError(str(error)) from None
+        self._together = Together(comm, graph) if graph.teams else None
+        if self._together is not None:
+            executor.meet, executor.release = self._together.meet, self._together.release
         self._catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
         executor.prepare(task for task, rank in enumerate(plan.ranks) if rank == comm.rank)
         named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks
@@ -227,6 +233,11 @@ class Round:
             if self._spill is not None:
                 self._spill.clear()
 
+    def part(self) -> None:
+        """Give back what parallel operations had, unless some of them were left in the middle. **Collective**."""
+        if self._together is not None and not self._catalog.failed and not self._state.stopped_by:
+            self._together.close()
+
     @property
     def damaged(self) -> dict[str, str]:
         """Saved blocks that could not be brought in, by id, and what is wrong with them; if nothing else went wrong."""
@@ -255,6 +266,8 @@ class Round:
         if rank != self._reported_as:           # at first, or again if the one that did has died before all knew
             self._report(done)
             self._reported_as = rank
+        if self._plan.graph.teams:              # a rank that a parallel operation keeps inside MPI can only end the job, so all
+            exchange(epochs, b"")               # wait for the report
         return done
 
     def _spilled(self) -> tuple[str, int, int, int]:
@@ -273,6 +286,8 @@ class Round:
             self._transfers.close()
             self._seconds = time.perf_counter() - self._setting.began - self._preparation
             status = self.conclude(self._epochs, comm.rank).status
+            if self._loop.inside:
+                desert(status)
             comm = settle(comm, True)
             if comm is None:
                 leave(status)

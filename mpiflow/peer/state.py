@@ -62,6 +62,10 @@ class PeerState:
     delta at once. So version k + 1 says of each task whether anybody has started it, and stays true until each rank
     has seen it: then all place the tasks that nobody has claimed anew, by the same function, and go on.
 
+    A part of a parallel operation starts only when all that comes before it in the plan's order is over here; see
+    ``planning.teams``. While there are such parts, no new plan is made, and one that fails ends the run in any case: nobody
+    knows what the others have said to each other.
+
     Attributes:
         rank: This rank.
         catalog: Its replica.
@@ -111,12 +115,14 @@ class PeerState:
         self._num_sending = 0
         self._sending: dict[int, int] = {}              # block: ranks that it is being sent to
         num = len(plan.graph.tasks)
+        self._teams = plan.graph.teams
         self._needs = plan.graph.needs
         self._consumers = plan.graph.consumers
         self._states = [State.PLANNED] * num            # of the tasks that are placed here
         self._missing = [0] * num                       # blocks that such a task waits for
         self._ready: list[int] = []                     # places in the order of tasks that wait for nothing,
         self._first: list[int] = []                     # and of those among them that need no block at all: both are heaps
+        self._mine: list[int] = []                      # places of the tasks here, last first, where some of them are parts
         self._readers: list[list[int] | None] = [None] * num    # block that will be here: tasks here that wait for it
         self._users: dict[int, int] = {}                # block that is here: tasks here and sends that still need it
         self._forwards: list[list[int] | None] = [None] * num   # block that will be here: ranks that get it from here
@@ -144,10 +150,11 @@ class PeerState:
                     num += 1
                     _add(readers, need, task)
             missing[task] = num
-            if not num:
+            if not num and task not in self._teams:
                 (self._ready if self._needs[task] else self._first).append(self._position[task])
         heapq.heapify(self._ready)
         heapq.heapify(self._first)
+        self._mine = sorted((self._position[task] for task in mine), reverse=True) if self._teams else []
         for block, edges in enumerate(plan.routes):
             for source, destination in edges:
                 if source == self.rank:
@@ -177,13 +184,23 @@ class PeerState:
 
     def _continue(self) -> None:
         """Start the next task if there is one, and report at once what others wait for."""
-        if self.running is None and (self._ready or self._first) and not self.stopping and not self._frozen:
-            task = self._order[heapq.heappop(self._soonest())]
+        if (self.running is None and (self._ready or self._first or self._mine) and not self.stopping and not self._frozen
+                and (task := self._next()) is not None):
             self._states[task] = advance(self._states[task], _START)
             self.running = task
             self._shell.start(task)
         if (not self._num_open or self.stopping) and not self._in_epoch and not self.ended and self._urgent:
             self._exchange()
+
+    def _next(self) -> int | None:
+        """Choose what to start, if anything can: a part only if it is the first of all tasks here that are not over."""
+        mine, order = self._mine, self._order
+        while mine and self._states[order[mine[-1]]] is not _PLANNED:
+            mine.pop()
+        if mine and (first := order[mine[-1]]) in self._teams and not self._missing[first]:
+            return first
+        heap = self._soonest()
+        return order[heapq.heappop(heap)] if heap else None
 
     def _soonest(self) -> list[int]:
         """Give the heap to start from: the one with the first task; where memory is short, what uses blocks up goes first."""
@@ -236,7 +253,7 @@ class PeerState:
         """
         self._back(task)
         self._close(task, Change.FAIL, start, seconds, error=error)
-        self.stopping = self.stopping or not (self.keep_going or task in self._restored)
+        self.stopping = self.stopping or self._fatal(task)
         self._release(self._needs[task])
         self._continue()
 
@@ -315,7 +332,7 @@ class PeerState:
                     users += 1
                     num = self._missing[task] - 1
                     self._missing[task] = num
-                    if not num:
+                    if not num and task not in self._teams:
                         heapq.heappush(self._ready, self._position[task])
         self._users[block] = users
         if self._forwards[block]:
@@ -402,26 +419,32 @@ class PeerState:
             return
         lost = {entry.task for entry in news if entry.state in (State.FAILED, State.CANCELLED)}
         if lost:
-            self._cancel(lost, any(entry.state is State.FAILED and entry.task not in self._restored for entry in news))
+            self._cancel(lost, any(entry.state is State.FAILED and self._fatal(entry.task) for entry in news))
         if not self.stopped_by and any(delta.stop for delta in deltas):
             self.stopped_by = [delta.rank for delta in deltas if delta.stop]
             self._wind_down(interrupt=False)
         if self._frozen:
             self._frozen = False
             self._plan_again()
-        elif self._replan and not self._over and self._drifted(news):
+        elif self._replan and not self._over and self._drifted(news) and self._apart():
             self._frozen = True
             self._exchange()
         self._continue()
 
+    def _fatal(self, task: int) -> bool:
+        """Whether the run ends when this task fails."""
+        return task in self._teams or not (self.keep_going or task in self._restored)
+
     def _cancel(self, lost: set[int], fatal: bool) -> None:
         """Give up what cannot or shall not run any more, now that everyone knows of the failure."""
-        if fatal and not self.keep_going:
+        if fatal:
             self._wind_down(interrupt=True)
         elif not self._over:                    # else it was given up when the run began to end; what is running may end
             doomed = self.plan.graph.descendants(lost)
             self._doomed |= doomed
             self._give_up(sorted(doomed), interrupt=True)
+        if not lost.isdisjoint(self._teams.get(self.running, ())):      # it waits for one that does not come, or not to the end
+            self._shell.interrupt(self.running)
 
     def _wind_down(self, interrupt: bool) -> None:
         """Come to an end: every rank knows that nothing more starts anywhere."""
@@ -459,6 +482,10 @@ class PeerState:
             news = self.catalog.tasks
         self._learning.learn(news)
         return self._learning.due(self._running())
+
+    def _apart(self) -> bool:
+        """Whether all ranks go their own ways: as all know, no part of a parallel operation is left."""
+        return all(self.catalog.tasks[task].state.final for task in self._teams)
 
     def _plan_again(self) -> None:
         """Place what nobody has claimed anew; what was held back while frozen goes on."""

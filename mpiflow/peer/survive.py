@@ -9,6 +9,7 @@ On each communicator the ranks that are alive call the same: operations that may
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from mpi4py import MPI
 
@@ -92,6 +93,20 @@ def nobody_goes_on(comm: MPI.Comm) -> bool:
 def duplicate(comm: MPI.Comm) -> MPI.Comm:
     """Give a communicator of the ranks of ``comm``, or of those that are alive. **Collective** over these."""
     return _shrunk(comm) if survivable(comm) else comm.Dup()
+
+
+def branch(comm: MPI.Comm, groups: Sequence[tuple[int, ...]]) -> tuple[MPI.Comm, dict[tuple[int, ...], MPI.Intracomm]]:
+    """Give a second communicator of all ranks, and one for each of ``groups`` that this rank is in. **Collective**.
+
+    Each group's is made by its own ranks only. All go through the groups in the same order, so no two wait for each other. They
+    are made out of the second communicator: Open MPI sends plain messages for that, which receives from anybody would take.
+    """
+    whole = comm.Dup()
+    made = {}
+    for number, ranks in enumerate(groups):
+        if comm.rank in ranks:
+            made[ranks] = whole.Create_group(whole.Get_group().Incl(ranks), number)
+    return whole, made
 
 
 def _shrunk(comm: MPI.Comm) -> MPI.Comm:

@@ -28,8 +28,15 @@ class Checked(NamedTuple):
     units: dict[str, str]
 
 
-def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]) -> Checked:
-    """Note everything that is wrong in ``workflow``; what follows from something noted before is left out. Pure."""
+def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry], size: int | None = None) -> Checked:
+    """Note everything that is wrong in ``workflow``; what follows from something noted before is left out. Pure.
+
+    Args:
+        workflow: What the user wrote.
+        registry: The operations that it may name.
+        sources: The files of its datasets and who sees them.
+        size: Number of ranks; None if it is not known yet.
+    """
     complete = not workflow.broken_modules()                # else an unknown one may be in a bad module
     for name, expression in workflow.expressions.items():
         for item in walk(expression):
@@ -38,11 +45,40 @@ def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
                 _check_arguments(workflow, name, operation, item)
             elif isinstance(item, Call) and complete:
                 workflow.fail_at(name, item, unknown_operation(item.operation, workflow.operations(name, registry)))
+        _check_parallel(workflow, registry, name, size)
     for name, loop in workflow.loops.items():
         check_files(workflow, name, loop, sources)
     unusable = workflow.broken_datasets()
     blocks = {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
     return Checked(blocks, infer_units(workflow, registry, blocks))
+
+
+def _check_parallel(workflow: Workflow, registry: Registry, name: str, size: int | None) -> None:
+    """Note parallel operations without ranks, ranks without such an operation, and more ranks than there are."""
+    step, expression = workflow.document.steps[name], workflow.expressions[name]
+    ranks = None if isinstance(step, str) else step.ranks
+    here = registry.get(workflow.operation(name, expression.operation)) if isinstance(expression, Call) else None
+    for item in walk(expression):
+        operation = registry.get(workflow.operation(name, item.operation)) if isinstance(item, Call) else None
+        if operation is not None and operation.parallel and (item is not expression or ranks is None):
+            inside = "stands inside an expression" if item is not expression else "has no 'ranks'"
+            workflow.fail_at(name, item, f"{operation.name} is a parallel operation and {inside}; make it a step of its own: "
+                             f"{{run: {operation.name}, in: ..., ranks: 2}}")
+    if ranks is None:
+        return
+    path = ("steps", name, "ranks")
+    if here is None or not here.parallel:
+        if here is not None or not isinstance(expression, Call):
+            what = f"{here.name} is none" if here is not None else "this expression is none"
+            workflow.fail(path, f"'ranks' belongs to a parallel operation, @operation(parallel=True); {what}", key=True)
+        return
+    for key, usual in (("retries", 0), ("on_error", "stop")):
+        if getattr(step, key) != usual:
+            written = key.replace("_", "-")
+            workflow.fail((*path[:2], written), f"{written!r} is not possible with 'ranks': when a parallel operation fails on "
+                          "one rank, the others cannot go on", key=True)
+    if size is not None and ranks > size:
+        workflow.fail(path, f"step {name!r} needs {ranks} ranks at once, and there {'is' if size == 1 else 'are'} only {size}")
 
 
 def numbers(expression: Sum) -> list[Constant | Variable]:

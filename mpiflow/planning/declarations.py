@@ -74,6 +74,8 @@ def result_of(call: Call, terms: Sequence[Value] = ()) -> Value:
     Raises:
         Untried: It raises.
     """
+    if call.operation.parallel:
+        raise Untried(f"operation {call.operation.name!r} needs several ranks")
     with _quiet(f"operation {call.operation.name!r} cannot be run on it"):
         if not call.operation.linear:
             return call.on(call.values)
@@ -83,6 +85,8 @@ def result_of(call: Call, terms: Sequence[Value] = ()) -> Value:
 
 def declared(operation: Operation, entire: bool = True) -> tuple[str, ...]:
     """Name the declarations that can be tried; a size that is a number only on the ``entire`` data."""
+    if operation.parallel:
+        return ()
     alone = not operation.neighbours                        # else part of the rows is not what it is made for
     sized = callable(operation.nbytes) or (entire and operation.nbytes is not None)
     names = (("linear", alone and operation.linear), ("combine", alone and callable(operation.combine)),

@@ -33,7 +33,8 @@ from mpiflow.planning.forms import array_form
 from mpiflow.planning.instances import Instances, distinct, files_of, found_instances, mentions
 from mpiflow.planning.neighbours import Neighbours, told
 from mpiflow.planning.sources import SourceBlock
-from mpiflow.planning.tasks import Block, Input, Kind, Task, TaskGraph, recipe_id
+from mpiflow.planning.tasks import Block, Input, Kind, Part, Task, TaskGraph, recipe_id
+from mpiflow.planning.teams import pin, shares
 from mpiflow.workflow.expressions import (
     PLAIN,
     Call,
@@ -70,7 +71,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
         DocumentError: With every problem found: those noted in ``workflow`` already, unknown operations, wrong
             arguments, files that nobody sees.
     """
-    blocks, units = check(workflow, registry, sources)
+    blocks, units = check(workflow, registry, sources, size)
     workflow.finish()
     lowering = _Lowering(workflow, registry, units, size, recovering, sources)
     for name in nx.lexicographical_topological_sort(workflow.graph):
@@ -81,6 +82,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     lowering.write_results(writers)
     lowering.check_kept()
     workflow.finish()
+    pin(lowering.graph, size)
     return lowering.graph
 
 
@@ -256,7 +258,8 @@ class _Lowering:
     def _repeated(self, loop: Loop, rows: Sequence[Row], call: Expression) -> list[Blocks] | None:
         """Quick way for the plainest loop: one call on the same whole datasets for all instances; None if it is another."""
         operation = self._operation(call) if isinstance(call, Call) else None
-        if operation is None or operation.linear or loop.found or self._is_own(operation, "concatenate", "column"):
+        if operation is None or operation.linear or operation.parallel or loop.found or self._is_own(
+                operation, "concatenate", "column"):
             return None
         if operation.neighbours:
             return None
@@ -356,6 +359,8 @@ class _Lowering:
         if operation.linear:
             return self._linear(operation, call)
         arguments, parameters = self._arguments(operation, call)
+        if operation.parallel:
+            return self._parallel(operation, arguments, parameters)
         if self._is_own(operation, "concatenate"):
             return joined([blocks for _, blocks in arguments])
         if self._is_own(operation, "column") and len(arguments) == 1 and len(parameters) == 1:
@@ -430,6 +435,24 @@ class _Lowering:
             return self.neighbours.matrix(operation, dict(arguments), parameters)
         made = self.neighbours.pairs(operation, dict(arguments), parameters)
         return Blocks((self._close(operation, tuple(made.values()), arguments, parameters),))
+
+    def _parallel(self, operation: Operation, arguments: list[tuple[str, Blocks]], parameters: tuple) -> Blocks:
+        """One task on each of the step's ranks; each has its share of the blocks."""
+        num = self.workflow.document.steps[self.name].ranks
+        try:
+            inputs = shares([Input(name, blocks.tasks) for name, blocks in arguments], num)
+        except ValueError as error:
+            self.workflow.fail(("steps", self.name, "ranks"), str(error))
+            self.workflow.finish()
+        given = [(name, [self.graph.tasks[task].id for task in blocks.tasks]) for name, blocks in arguments]
+        team = recipe_id("team", operation.name, operation.code, operation.parallel, parameters, given, num)
+        if team not in self.numbers:
+            self.numbers[team] = len(self.graph.tasks)
+            for member, own in enumerate(inputs):
+                self._append(recipe_id(team, member), self.estimates.applied(operation, own, parameters, None), Kind.APPLY,
+                             operation.key, own, parameters, part=Part(team, member))
+        first = self.numbers[team]
+        return Blocks(tuple(range(first, first + (1 if operation.parallel == "first" else num))))
 
     def _linear(self, operation: Operation, call: Call) -> Blocks:
         whole, parameters = self._arguments(operation, call, skip_first=True)

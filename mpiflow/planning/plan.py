@@ -15,6 +15,7 @@ from mpiflow.planning.progress import Expectations, Holders, Progress
 from mpiflow.planning.replicas import replicate
 from mpiflow.planning.routes import Route
 from mpiflow.planning.tasks import TaskGraph
+from mpiflow.planning.teams import side_by_side
 from mpiflow.planning.timeline import in_order
 from mpiflow.planning.workload import Workload, workload
 
@@ -26,7 +27,7 @@ class Plan:
     Attributes:
         graph: The tasks.
         ranks: Rank of each task.
-        order: Tasks in order of expected start.
+        order: Tasks in order of expected start; the parts of a parallel operation stand side by side.
         starts: Expected start of each task [s]; 0.0 of one that was claimed before.
         estimates: Run times [s] and sizes [bytes] that the plan rests on.
         routes: For each block its (source, destination) edges: from the producer, or from a rank with a copy, to
@@ -101,7 +102,7 @@ def make_plan(graph: TaskGraph, machine: Machine, progress: Progress | None = No
     """
     work = workload(graph, machine, progress, seconds, nbytes)
     placement, holders = replicate(work, place(work))
-    order = tuple(in_order(placement.starts, work.estimates.seconds))
+    order = tuple(side_by_side(in_order(placement.starts, work.estimates.seconds), graph))
     digest = _digest(work, placement, order, holders)
     return Plan(graph, placement.ranks, order, placement.starts, work.estimates, placement.routes, placement.seconds, digest,
                 holders)

@@ -78,6 +78,8 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
     for task in (again | damaged) & holders.keys():
         del holders[task]
     run, restored = _needed(graph, holders)
+    for task in run & holders.keys():
+        del holders[task]
     tasks = [task if number in run else
              _restoring(task, holders[number], nbytes[number], len(holdings)) if number in restored else _kept(task)
              for number, task in enumerate(graph.tasks)]
@@ -99,27 +101,36 @@ def _held(holdings: Sequence[Holding]) -> tuple[dict[int, list[int]], dict[int, 
 
 def _needed(graph: TaskGraph, held: Mapping[int, object]) -> tuple[set[int], set[int]]:
     """Walk from the tasks that leave something: those that must run, and those whose blocks are brought in for them."""
+    named = {task for entry in graph.datasets.values() for task in entry.tasks}
     run = {task for task, consumers in enumerate(graph.consumers)
-           if task not in held and (not consumers or kept_files(graph.tasks[task].parameters))}
+           if task not in held and (not consumers or kept_files(graph.tasks[task].parameters)) and _leaves(graph, task, named)}
     restored: set[int] = set()
     stack = sorted(run)
     while stack:
-        for need in graph.needs[stack.pop()]:
-            if need in held:
+        number = stack.pop()
+        together = [part for part in graph.teams.get(number, ()) if part not in run]    # it runs on all its ranks, or on none
+        for need in (*graph.needs[number], *together):
+            if need in held and need not in together:
                 restored.add(need)
             elif need not in run:
                 run.add(need)
                 stack.append(need)
-    return run, restored
+    return run, restored - run
+
+
+def _leaves(graph: TaskGraph, task: int, named: Set[int]) -> bool:
+    """Whether a task that nobody needs leaves something: a part does if its operation does, and has no better part for it."""
+    team = graph.teams.get(task, ())
+    return not any(graph.consumers[part] for part in team) and (task in named or not named.intersection(team))
 
 
 def _restoring(task: Task, ranks: Sequence[int], nbytes: int, size: int) -> Task:
-    return replace(task, kind=Kind.RESTORE, inputs=(), rows=None, nbytes=nbytes,
+    return replace(task, kind=Kind.RESTORE, inputs=(), rows=None, part=None, nbytes=nbytes,
                    seconds=SECONDS_PER_TASK + nbytes / BYTES_PER_SECOND, ranks=None if len(ranks) == size else tuple(ranks))
 
 
 def _kept(task: Task) -> Task:
-    return replace(task, kind=Kind.KEPT, inputs=(), rows=None, ranks=None, nbytes=0, seconds=0.0, replicas=1)
+    return replace(task, kind=Kind.KEPT, inputs=(), rows=None, part=None, ranks=None, nbytes=0, seconds=0.0, replicas=1)
 
 
 def _changed(holdings: Sequence[Holding]) -> dict[str, Reason]:

@@ -57,6 +57,20 @@ class Block(Struct, frozen=True):
     stamp: tuple[int, ...] = ()
 
 
+class Part(Struct, frozen=True):
+    """The place of a task in a parallel operation, of which each task is one member.
+
+    Attributes:
+        team: Id of the whole operation.
+        number: This member's number, its rank in the communicator.
+        ranks: The ranks of all members, when they are known; each member has one of its own.
+    """
+
+    team: str
+    number: int
+    ranks: tuple[int, ...] = ()
+
+
 class Task(Struct, frozen=True):
     """One operation on given blocks; makes exactly one block.
 
@@ -74,6 +88,7 @@ class Task(Struct, frozen=True):
         seconds: Expected run time [s].
         replicas: Ranks that shall hold its block, so that it outlives some of them.
         instance: Which instance of its step it belongs to, if the step has a loop: T=300,seed=2.
+        part: What it is in a parallel operation; None if it runs by itself.
     """
 
     id: str
@@ -88,6 +103,7 @@ class Task(Struct, frozen=True):
     nbytes: int = 0
     seconds: float = 0.0
     replicas: int = 1
+    part: Part | None = None
     instance: str = ""
 
     @property
@@ -140,12 +156,24 @@ class TaskGraph:
         return {number: task.replicas for number, task in enumerate(self.tasks)
                 if task.replicas > 1 and task.kind not in (Kind.GONE, Kind.KEPT)}
 
+    @cached_property
+    def teams(self) -> dict[int, tuple[int, ...]]:
+        """For each task that is a part of a parallel operation, all parts of that, in order of member; kept likewise."""
+        members: dict[str, list[int]] = {}
+        for number, task in enumerate(self.tasks):
+            if task.part is not None:
+                members.setdefault(task.part.team, []).append(number)
+        teams = [sorted(team, key=lambda number: self.tasks[number].part.number) for team in members.values()]
+        return {number: tuple(team) for team in teams for number in team}
+
     def descendants(self, origins: set[int]) -> set[int]:
-        """Give every task that needs, directly or not, one of ``origins``."""
+        """Give every task that needs, directly or not, one of ``origins``, and those that cannot run without such a one."""
         found: set[int] = set()
+        teams = self.teams
         stack = sorted(origins)
         while stack:
-            for task in self.consumers[stack.pop()]:
+            origin = stack.pop()
+            for task in (*self.consumers[origin], *teams.get(origin, ())) if teams else self.consumers[origin]:
                 if task not in found:
                     found.add(task)
                     stack.append(task)

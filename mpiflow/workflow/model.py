@@ -136,6 +136,7 @@ class Step(Part):
         name="for", default={})
     beside: Annotated[Variables, Meta(description="Variable to its values, taken side by side.")] = field(name="zip", default={})
     where: Annotated[str | Conditions, Meta(description="What must hold for the variables; several must hold together.")] = ""
+    ranks: Annotated[int, Meta(ge=1, le=1_000_000, description="Ranks that run a parallel operation together.")] | None = None
     replicas: Replicas = 1
     retries: Annotated[int, Meta(ge=0, le=1000, description="How often a task is tried again when it fails.")] = 0
     timeout: Number | Annotated[str, Meta(description="Seconds that a task may take, or 90s, 10m, 2h.")] | None = None
