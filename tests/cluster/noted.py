@@ -17,7 +17,8 @@ LONG = Path(__file__).with_name("rounds") / "workflow.yaml"
 NUM_TASKS, ENOUGH = 48, 6           # its waves; those that end in a round before others wait for a signal
 PATIENCE = 120.0                    # seconds for a round, on a busy machine
 # The environment's python and mpirun first, as after the site's lines; Open MPI lets root run only if told twice.
-SITE = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
+# SLURM's PMI2 cuts long values now and then ("value not properly terminated"): addresses of UCX are long, those of OFI are short.
+SITE = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "MPIR_CVAR_CH4_NETMOD": "ofi",
         "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
