@@ -16,7 +16,7 @@ from msgspec import Struct, msgpack
 
 from mpiflow.catalog.entries import Hello
 from mpiflow.operations.registry import texts
-from mpiflow.storage.pack import is_pack
+from mpiflow.storage.pack import is_inside, is_pack
 from mpiflow.workflow.programs import is_program
 from mpiflow.workflow.reading import Workflow
 
@@ -58,22 +58,17 @@ def beside(workflow: Workflow, folder: Path) -> dict[str, bytes]:
     Raises:
         OSError: One cannot be read.
     """
-    files = {path: text for path, text in workflow.files.items() if _is_below(path)}
+    files = {path: text for path, text in workflow.files.items() if is_inside(path)}
     for module in (*workflow.document.operations, *[path for _, _, path, _ in workflow.whole.modules]):
         path = PurePosixPath(module)
-        if _is_below(module) and (folder / path).is_file():
+        if is_inside(module) and (folder / path).is_file():
             files |= {str(path.with_name(f"{name}.py") if name else path): text for name, text in texts(folder / path).items()}
     for name, step in workflow.document.steps.items():
         word = str(step.run[0]) if is_program(step) else ""
         path = posixpath.normpath(posixpath.join(posixpath.dirname(workflow.whole.homes.get(name, "")), word))
-        if "/" in word and not word.startswith("~") and _is_below(path) and (folder / path).is_file():
+        if "/" in word and not word.startswith("~") and is_inside(path) and (folder / path).is_file():
             files[path] = (folder / path).read_bytes()
     return files
-
-
-def _is_below(path: str) -> bool:
-    pure = PurePosixPath(path)
-    return not pure.is_absolute() and ".." not in pure.parts and not path.startswith("~")
 
 
 def unpack(data: bytes, name: str) -> tuple[Path, tempfile.TemporaryDirectory]:

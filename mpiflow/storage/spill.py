@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
 
-import numpy as np
-
 from mpiflow.errors import MachineError
-from mpiflow.operations.layout import ArrayForm, Forms, allocate, as_bytes, finished
+from mpiflow.operations.layout import ArrayForm, Forms, allocate, finished, pieces
 from mpiflow.operations.values import Value, columns, nbytes
 
 LEAST = 64 << 10        # bytes: smaller blocks stay where they are
@@ -51,7 +49,7 @@ class Scratch:
         start = self._allocate(size)
         try:
             place = start
-            for piece in _pieces(array for _, array in columns(value)):
+            for piece in pieces(columns(value), _PIECE):
                 done = 0
                 while done < len(piece):
                     done += os.pwrite(self._file.fileno(), piece[done:], place + done)
@@ -69,7 +67,7 @@ class Scratch:
         """
         arrays = allocate(forms)
         try:
-            for piece in _pieces(array for _, array in arrays):
+            for piece in pieces(arrays, _PIECE):
                 done = 0
                 while done < len(piece):
                     count = os.preadv(self._file.fileno(), [piece[done:]], place + done)
@@ -173,19 +171,14 @@ class Spill(dict[int, Value]):
             return value
 
     def __delitem__(self, block: int) -> None:
-        self.pop(block, None)
-
-    def pop(self, block: int, *default: Value) -> Value | None:
-        """Forget a block, wherever it is; give its value if that is in memory."""
         with self._lock:
-            value = super().pop(block, None)
+            value = self.pop(block, None)
             if value is not None:
                 self.taken -= nbytes(value)
             self._forms.pop(block, None)
             place = self._places.pop(block, None)
             if place:
                 self.scratch.free(*place)
-            return value
 
     def clear(self) -> None:
         """Forget all."""
@@ -222,16 +215,9 @@ class Spill(dict[int, Value]):
             return False
         self._forms[block] = _form(value)
         self.taken -= nbytes(value)
-        super().pop(block)
+        self.pop(block)
         return True
 
 
 def _form(value: Value) -> Forms:
     return tuple([ArrayForm(name, array.dtype, array.shape) for name, array in columns(value)])
-
-
-def _pieces(arrays: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    for array in arrays:
-        flat = as_bytes(array)
-        for start in range(0, len(flat), _PIECE):
-            yield flat[start:start + _PIECE]
