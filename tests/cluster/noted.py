@@ -18,8 +18,9 @@ NUM_TASKS, ENOUGH = 48, 6           # its waves; those that end in a round befor
 PATIENCE = 120.0                    # seconds for a round, on a busy machine
 # The environment's python and mpirun first, as after the site's lines; Open MPI lets root run only if told twice.
 # SLURM's PMI2 cuts long values now and then ("value not properly terminated"): addresses of UCX are long, those of OFI are short.
+# OFI's plain tcp hangs in one MPI_Init of ten on a busy machine: nodes that connect to each other at the same time wait for ever.
 SITE = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "MPIR_CVAR_CH4_NETMOD": "ofi",
-        "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        "FI_PROVIDER": "tcp;ofi_rxm", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 class Rounds:
