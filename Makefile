@@ -35,7 +35,7 @@ lint: $(VENV)/.installed
 	ruff check mpiflow tests examples benchmarks setup.py
 
 test: lint examples/adk/adk.h5md $(SURVIVING)/.installed
-	python -m pytest tests/cluster
+	python -m pytest tests/cluster --numprocesses=2 --dist=loadfile
 	python -m pytest tests --ignore=tests/mpi --ignore=tests/cluster --numprocesses=2 --dist=loadfile
 	for n in $(SIZES); do echo "== tests/mpi on $$n ranks"; timeout 300 mpirun -n $$n python -m pytest -q tests/mpi || exit 1; done
 

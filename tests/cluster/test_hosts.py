@@ -212,13 +212,14 @@ def placed(tasks, key: str) -> set[str]:
     return {host_of(task[key]) for task in tasks if task["operation"] == "weigh" and task["kind"] == "apply"}
 
 
-@pytest.mark.parametrize(("rate", "hosts"), [(0, {"h1", "h2", "h3", "h4"}), (SLOW, {"h1"})], ids=["fast", "slow"])
-def test_tasks_stay_with_their_data_where_links_are_slow_and_spread_where_they_are_fast(box, rate, hosts):
+@pytest.mark.parametrize(("rate", "spread"), [(0, True), (SLOW, False)], ids=["fast", "slow"])
+def test_tasks_stay_with_their_data_where_links_are_slow_and_spread_where_they_are_fast(box, rate, spread):
     box.limit(rate)
     record = flow(box, write(box, HEAVY, HEAVY_OPS), "--no-replan", timeout=120)
-    assert placed(record["tasks"], "rank") == hosts
+    hosts = placed(record["tasks"], "rank")         # to how many depends on what was measured on a machine that may be busy
+    assert hosts > {"h1"} if spread else hosts == {"h1"}
     crossing = sum(nbytes for source, destination, _, nbytes in record["moved"] if host_of(source) != host_of(destination))
-    assert (crossing > 4_000_000) is (len(hosts) > 1)
+    assert (crossing > 4_000_000) is spread
 
 
 @pytest.mark.parametrize(("bandwidth", "hosts"), [(1e9, {"h1", "h2", "h3", "h4"}), (4e6, {"h1"})], ids=["fast", "slow"])
