@@ -59,6 +59,7 @@ def benchmark(folder, name, *arguments):
     ("learning", "no learning / learning", 2),
     ("planning", "us / edge", 4),
     ("saving", "each [us]", 8),
+    ("progress", "observed / unobserved", 3),
     ("streaming", "peak of a rank [MB]", 6),
     ("approaches", "MB on the busiest link", 12),
 ])

@@ -1,6 +1,8 @@
 """Runs whose blocks take more memory than they may: the same bits, and the memory of each rank stays bounded."""
 
 import json
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -137,3 +139,29 @@ def test_what_slurm_grants_counts(tmp_path, environment):
 def test_a_system_that_does_not_say_gives_nothing(tmp_path):
     assert available_memory(1, {}, tmp_path, tmp_path) == 0
     assert available_memory(1) > 0, "this one does"
+
+
+ALLOCATING = """\
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mpiflow.peer.memory import return_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+return_memory(dict())
+before = resident()
+for _ in range(3):
+    large = [np.ones(10_000_000, np.uint8) for _ in range(12)]
+    between = [np.ones(50_000, np.uint8) for _ in range(40)]        # on the heap: what is below stays
+    del large
+print(resident() - before)
+"""
+
+
+def test_large_arrays_go_back_to_the_system():
+    grown = subprocess.run([sys.executable, "-c", ALLOCATING], capture_output=True, text=True, check=True).stdout
+    assert int(grown) < 30_000_000, "of 120 MB that are free"

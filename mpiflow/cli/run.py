@@ -11,6 +11,7 @@ from mpiflow.cli.arguments import add_memory, add_store, add_workflow, overrides
 from mpiflow.errors import DocumentError, LaunchError
 from mpiflow.peer import leaving, watch
 from mpiflow.peer.launch import PATIENCE, join_world
+from mpiflow.peer.memory import return_memory
 from mpiflow.peer.stopping import Stops
 from mpiflow.report.console import report_error, report_outcome
 
@@ -72,6 +73,7 @@ def execute(chosen: argparse.Namespace) -> int:
     stops = Stops()
     stops.listen()                      # from the very beginning: a signal counts whenever it comes
     watch.listen()
+    return_memory()
     comm = join_world(chosen.start)
     from mpiflow.peer import run as peer  # needs MPI, so only now
 
