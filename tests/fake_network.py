@@ -18,6 +18,7 @@ import numpy as np
 
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta, decode_delta, encode
+from mpiflow.operations.skipping import Skipped
 from mpiflow.peer.copies import Copies
 from mpiflow.peer.state import PeerState
 from mpiflow.planning.machine import Machine
@@ -141,7 +142,10 @@ class FakeNetwork:
                 return
         self.ran.append(task)
         try:
-            value = self.compute(task, {need: self.values[rank][need] for need in self.needs(task)})
+            value = self.compute(task, {need: self.values[rank][need] for need in self.needs(task) if need not in peer.gone})
+        except Skipped as reason:
+            peer.skipped(task, 0.0, 0.0, str(reason))
+            return
         except ValueError as error:
             self.broken.add(task)
             peer.raised(task, 0.0, 0.0, str(error))

@@ -15,6 +15,7 @@ class State(IntEnum):
     CANCELLED = 2
     FAILED = 3
     DONE = 4
+    SKIPPED = 5             # it was not to run, and has made nothing
 
     @property
     def final(self) -> bool:
@@ -29,14 +30,17 @@ class Change(IntEnum):
     FINISH = 1
     FAIL = 2
     CANCEL = 3
+    SKIP = 4
 
 
 TRANSITIONS = {
     (State.PLANNED, Change.START): State.RUNNING,
     (State.PLANNED, Change.CANCEL): State.CANCELLED,
+    (State.PLANNED, Change.SKIP): State.SKIPPED,
     (State.RUNNING, Change.FINISH): State.DONE,
     (State.RUNNING, Change.FAIL): State.FAILED,
     (State.RUNNING, Change.CANCEL): State.CANCELLED,
+    (State.RUNNING, Change.SKIP): State.SKIPPED,
 }
 
 _TABLE = [[TRANSITIONS.get((state, change)) for change in Change] for state in State]

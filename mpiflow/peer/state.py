@@ -52,6 +52,7 @@ class Shell(Protocol):
 
 _PLANNED = State.PLANNED
 _START, _FINISH = Change.START, Change.FINISH
+_USUAL = (State.RUNNING, State.DONE)
 
 
 class PeerState:
@@ -61,6 +62,9 @@ class PeerState:
     rank freezes as it sees version k: it starts nothing, sends no block that it makes, forgets no block, and posts its next
     delta at once. So version k + 1 says of each task whether anybody has started it, and stays true until each rank
     has seen it: then all place the tasks that nobody has claimed anew, by the same function, and go on.
+
+    A task whose guard does not hold is skipped. That it may run, it learns from its guard's block, without an epoch. That
+    it does not, its rank tells all others, who then skip at once whatever cannot run without it.
 
     A part of a parallel operation starts only when all that comes before it in the plan's order is over here; see
     ``planning.teams``. While there are such parts, no new plan is made, and one that fails ends the run in any case: nobody
@@ -75,6 +79,7 @@ class PeerState:
         num_plans: How many plans there were.
         stopping: Whether this rank starts nothing more.
         stopped_by: Ranks that were asked to stop before the end, as all ranks know it.
+        gone: Tasks that are skipped, as all ranks know; nobody waits for their blocks.
     """
 
     def __init__(self, rank: int, plan: Plan, catalog: Catalog, machine: Machine, *, keep_going: bool = False,
@@ -129,6 +134,7 @@ class PeerState:
         self._expected = [0] * num                      # block: how often it will still arrive
         self._early: list[int] = []                     # blocks that a plan not seen yet has sent here
         self._doomed: set[int] = set()
+        self.gone: set[int] = set()
         self._adopt(plan, range(num))
 
     def _adopt(self, plan: Plan, tasks: Iterable[int]) -> None:
@@ -140,13 +146,13 @@ class PeerState:
         mine = [task for task in tasks if plan.ranks[task] == self.rank]
         self._position = _positions(plan.order)
         self._num_open = len(mine) + (self.running is not None)
-        held, missing = self._users, self._missing
+        held, missing, gone = self._users, self._missing, self.gone
         self._readers = readers = [None] * len(plan.ranks)
         self._ready, self._first = [], []
         for task in mine:
             num = 0
             for need in self._needs[task]:
-                if need not in held:
+                if need not in held and need not in gone:
                     num += 1
                     _add(readers, need, task)
             missing[task] = num
@@ -175,7 +181,8 @@ class PeerState:
         """The blocks from other ranks that tasks here still wait for."""
         return sorted({
             need for task, rank in enumerate(self._ranks) if rank == self.rank and self._states[task] is State.PLANNED
-            for need in self._needs[task] if need not in self._users and self._ranks[need] != self.rank})
+            for need in self._needs[task]
+            if need not in self._users and need not in self.gone and self._ranks[need] != self.rank})
 
     def begin(self, shell: Shell) -> None:
         """Start; ``shell`` does what is decided from now on."""
@@ -254,6 +261,19 @@ class PeerState:
         self._back(task)
         self._close(task, Change.FAIL, start, seconds, error=error)
         self.stopping = self.stopping or self._fatal(task)
+        self._release(self._needs[task])
+        self._continue()
+
+    def skipped(self, task: int, start: float, seconds: float, error: str = "") -> None:
+        """The running task turned out not to be wanted: its guard says so, or it has failed, and others do without it.
+
+        Others hear of it with the next epoch: no block tells them.
+
+        Raises:
+            InternalError: This task does not run here.
+        """
+        self._back(task)
+        self._close(task, Change.SKIP, start, seconds, error=error)
         self._release(self._needs[task])
         self._continue()
 
@@ -341,6 +361,12 @@ class PeerState:
         if not users:
             self._free(block)
 
+    def _fulfil(self, task: int) -> None:
+        """A task waits for one block less."""
+        self._missing[task] -= 1
+        if not self._missing[task] and task not in self._teams:
+            heapq.heappush(self._ready, self._position[task])
+
     def _send(self, block: int) -> None:
         """Send a block that is here to those who get it from here; while frozen it waits for the new plan."""
         if self.stopping or self._frozen:
@@ -417,9 +443,12 @@ class PeerState:
             self._sweep()
             self._shell.end()
             return
-        lost = {entry.task for entry in news if entry.state in (State.FAILED, State.CANCELLED)}
+        unmade = [entry for entry in news if entry.state not in _USUAL]
+        lost = {entry.task for entry in unmade if entry.state is not State.SKIPPED}
         if lost:
-            self._cancel(lost, any(entry.state is State.FAILED and self._fatal(entry.task) for entry in news))
+            self._cancel(lost, any(entry.state is State.FAILED and self._fatal(entry.task) for entry in unmade))
+        if len(lost) < len(unmade) and not self._over:
+            self._skip([entry.task for entry in unmade if entry.state is State.SKIPPED])
         if not self.stopped_by and any(delta.stop for delta in deltas):
             self.stopped_by = [delta.rank for delta in deltas if delta.stop]
             self._wind_down(interrupt=False)
@@ -445,6 +474,20 @@ class PeerState:
             self._give_up(sorted(doomed), interrupt=True)
         if not lost.isdisjoint(self._teams.get(self.running, ())):      # it waits for one that does not come, or not to the end
             self._shell.interrupt(self.running)
+
+    def _skip(self, origins: Sequence[int]) -> None:
+        """Skip what cannot run without ``origins``, now that everyone knows of them; those that can wait for them no more."""
+        gone = self.plan.graph.skip(origins, self.gone)
+        self._doomed.update(gone)
+        for task in gone:
+            if self._ranks[task] == self.rank and self._states[task] is _PLANNED:
+                self._close(task, Change.SKIP)
+                self._release(self._needs[task])
+        for block in gone:
+            readers, self._readers[block] = self._readers[block] or (), None
+            for task in readers:
+                if self._states[task] is _PLANNED:
+                    self._fulfil(task)
 
     def _wind_down(self, interrupt: bool) -> None:
         """Come to an end: every rank knows that nothing more starts anywhere."""

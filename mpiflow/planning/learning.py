@@ -92,7 +92,8 @@ class Learning:
                 self._num_open -= 1
                 self._open[rank][self._of[task]] -= self._seconds[task]
                 self._open_nbytes[self._of[task]] -= self._nbytes[task]
-                self._late[rank] += entry.seconds - self._seconds[task] * kind.scale
+                if entry.state is not State.SKIPPED:        # what was left out says nothing of those that run
+                    self._late[rank] += entry.seconds - self._seconds[task] * kind.scale
 
     def due(self, running: Mapping[int, float]) -> bool:
         """Whether ranks have drifted so far from the plan, and from each other, that a new plan is worth its cost.

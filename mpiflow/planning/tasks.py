@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -27,6 +28,9 @@ class Kind(StrEnum):
     RESTORE = "restore"     # bring in a block that was made before
     GONE = "gone"           # fail: whoever saw the source has died
     KEPT = "kept"           # nothing: what it made is not needed any more
+    GATE = "gate"           # find out whether a condition holds
+    PASS = "pass"           # hand on the block that is there
+    LEFT_OUT = "left out"   # nothing: it is known to be skipped
 
 
 class Input(Struct, frozen=True):
@@ -89,6 +93,8 @@ class Task(Struct, frozen=True):
         replicas: Ranks that shall hold its block, so that it outlives some of them.
         instance: Which instance of its step it belongs to, if the step has a loop: T=300,seed=2.
         part: What it is in a parallel operation; None if it runs by itself.
+        guard: A GATE task and what it must have found: else this task is skipped.
+        optional: Whether those who join its block with others do without it if it is skipped, as instances of a loop are.
     """
 
     id: str
@@ -105,6 +111,8 @@ class Task(Struct, frozen=True):
     replicas: int = 1
     part: Part | None = None
     instance: str = ""
+    guard: tuple[int, bool] | None = None
+    optional: bool = False
 
     @property
     def name(self) -> str:
@@ -113,11 +121,14 @@ class Task(Struct, frozen=True):
 
     @property
     def needs(self) -> tuple[int, ...]:
-        """The tasks whose blocks it reads, each once, ascending."""
-        inputs = self.inputs
-        if len(inputs) == 1 and len(inputs[0].tasks) == 1:
+        """The tasks whose blocks it reads, each once, ascending; its guard among them."""
+        inputs, guard = self.inputs, self.guard
+        if guard is None and len(inputs) == 1 and len(inputs[0].tasks) == 1:
             return inputs[0].tasks
-        return tuple(sorted({task for item in inputs for task in item.tasks}))
+        found = {task for item in inputs for task in item.tasks}
+        if guard is not None:
+            found.add(guard[0])
+        return tuple(sorted(found))
 
 
 @dataclass
@@ -129,12 +140,14 @@ class TaskGraph:
         datasets: What the document's names stand for.
         written: What the names in result files stand for; instances of a step have one each.
         pairs: For each operation on pairs of blocks, its tasks, each with the tasks that make the two blocks.
+        turns: For each step that is repeated, by its name and instance, the GATE task of each turn.
     """
 
     tasks: list[Task] = field(default_factory=list)
     datasets: dict[str, DatasetEntry] = field(default_factory=dict)
     written: dict[str, DatasetEntry] = field(default_factory=dict)
     pairs: list[dict[int, tuple[int, int]]] = field(default_factory=list)
+    turns: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def needs(self) -> list[tuple[int, ...]]:
@@ -166,6 +179,27 @@ class TaskGraph:
         teams = [sorted(team, key=lambda number: self.tasks[number].part.number) for team in members.values()]
         return {number: tuple(team) for team in teams for number in team}
 
+    def skip(self, origins: Iterable[int], gone: set[int]) -> list[int]:
+        """Add to ``gone`` what is skipped when ``origins`` are; give the tasks that were added, ascending."""
+        found = sorted(set(origins) - gone)
+        gone.update(found)
+        stack, joining, teams = list(found), set(), self.teams
+        while stack or joining:
+            if not stack:                       # those that may do without are asked once, when all is known that they may lack
+                lost = [task for task in sorted(joining) if task not in gone and without(self.tasks, task, gone)]
+                joining.clear()
+            else:
+                origin = stack.pop()
+                consumers = [task for task in self.consumers[origin] if task not in gone]
+                joining.update(consumers)
+                strict = not self.tasks[origin].optional
+                lost = [task for task in consumers if strict and without(self.tasks, task, gone)]
+                lost += [task for task in teams.get(origin, ()) if task not in gone]
+            gone.update(lost)
+            found += lost
+            stack += lost
+        return sorted(found)
+
     def descendants(self, origins: set[int]) -> set[int]:
         """Give every task that needs, directly or not, one of ``origins``, and those that cannot run without such a one."""
         found: set[int] = set()
@@ -178,6 +212,28 @@ class TaskGraph:
                     found.add(task)
                     stack.append(task)
         return found
+
+
+def missing(tasks: Sequence[Task], item: Input, gone: Container[int]) -> bool:
+    """Whether nothing can be given for an input when the tasks in ``gone`` have made no blocks."""
+    lost = [task for task in reversed(item.tasks) if task in gone]
+    return len(lost) == len(item.tasks) or any(not tasks[task].optional for task in lost)
+
+
+def without(tasks: Sequence[Task], number: int, gone: Container[int]) -> bool:
+    """Whether a task cannot run when those in ``gone`` are skipped.
+
+    It runs if it still has something for each argument; one that takes any number of arguments, merges, or writes results, if
+    it has one at all.
+    """
+    task = tasks[number]
+    if task.guard is not None and task.guard[0] in gone:
+        return True
+    lost = [item for item in task.inputs if missing(tasks, item, gone)]
+    if not lost or task.kind is Kind.WRITE:
+        return bool(lost) and len(lost) == len(task.inputs)
+    several = all(not item.argument and all(tasks[number].optional for number in item.tasks) for item in lost)
+    return not several or len(lost) == sum(not item.argument for item in task.inputs)
 
 
 def recipe_id(*parts: Any) -> str:
