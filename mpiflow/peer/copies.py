@@ -69,7 +69,7 @@ class Copies:
         """Forget popular blocks whose last reader has run, as all ranks know now."""
         if not self.popular:
             return
-        for entry in [entry for delta in deltas for entry in delta.tasks if entry.state is State.DONE]:
+        for entry in [entry for delta in deltas for entry in delta.tasks if entry.state >= State.DONE]:
             for block in self._needs[entry.task]:
                 if block in self.popular:
                     self._advance(block)
@@ -114,7 +114,7 @@ class Copies:
     def _advance(self, block: int) -> None:
         """Find a reader that has not run; without one the block goes."""
         readers, at = self._consumers[block], self._next[block]
-        while at < len(readers) and self._tasks[readers[at]].state is State.DONE:
+        while at < len(readers) and self._tasks[readers[at]].state >= State.DONE:
             at += 1
         self._next[block] = at
         if at == len(readers):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from mpiflow.errors import MachineError, MpiflowError, OperationError
 from mpiflow.operations.folders import Folders
@@ -16,9 +17,10 @@ from mpiflow.operations.interrupts import Interrupts
 from mpiflow.operations.operation import COMM, Operation
 from mpiflow.operations.programs import Program
 from mpiflow.operations.registry import Registry
+from mpiflow.operations.skipping import Skipped
 from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
 from mpiflow.peer.programs import run_program
-from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph
+from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, missing
 from mpiflow.storage.results import Parts, Result, stamp, write_results
 from mpiflow.storage.sources import load, untouched
 from mpiflow.storage.spill import Spill
@@ -49,6 +51,7 @@ class Executor:
         interrupts: When the code that runs may be interrupted.
         meet: Waits for the other parts of a parallel operation, and gives their communicator.
         release: Tells them that this one does not come to its end.
+        gone: Tasks that are skipped, as all ranks know.
     """
 
     def __init__(self, workflow: Workflow, registry: Registry, graph: TaskGraph, results: Path,
@@ -77,13 +80,15 @@ class Executor:
         self.policies: dict[int, Policy] = policies(workflow, graph)
         self.meet: Callable[[int], Any] | None = None
         self.release: Callable[[], None] = lambda: None
+        self.gone: Set[int] = frozenset()
 
     def prepare(self, tasks: Iterable[int]) -> None:
         """Get ready to run ``tasks``; others can be run as well, but take longer."""
         for number in tasks:
             task = self._tasks[number]
             joined = any(len(item.tasks) > 1 for item in task.inputs)
-            if task.kind is not Kind.APPLY or task.rows is not None or task.part is not None or joined:
+            if (task.kind is not Kind.APPLY or task.rows is not None or task.part is not None or joined or task.guard is not None
+                    or any(self._tasks[need].optional for need in task.needs)):
                 continue
             operation = self._registry[task.operation]
             names = [item.argument for item in task.inputs]
@@ -106,6 +111,7 @@ class Executor:
             Exception: Whatever the user's code raises.
             OperationError: The result is not what the operation promised.
             MachineError: A file cannot be read or written.
+            Skipped: It is not to run.
         """
         call = self._calls.get(number)
         if call is not None:
@@ -114,6 +120,8 @@ class Executor:
             return as_value(function(*given) if names is None else function(**dict(zip(names, given, strict=True))))
         task = self._tasks[number]
         kind = task.kind
+        if task.guard is not None and bool(values[task.guard[0]]) is not task.guard[1]:
+            raise Skipped
         if kind is Kind.LOAD:
             return as_value(load(self._workflow, task.block))
         if kind is Kind.WRITE:
@@ -122,6 +130,12 @@ class Executor:
             return self._held[number] if number in self._held else load_block(self._places[number])
         if kind is Kind.KEPT:
             return _EMPTY
+        if kind is Kind.LEFT_OUT:
+            raise Skipped
+        if kind is Kind.GATE:
+            return found_out(task, values)
+        if kind is Kind.PASS:
+            return next(values[need] for need in task.inputs[0].tasks if need not in self.gone)
         if kind is Kind.GONE:
             raise MachineError(f"{task.block.file} was only to be seen by a rank that has died")
         operation = self._registry[task.operation]
@@ -129,6 +143,10 @@ class Executor:
             return self._program(number, operation, values)
         positional: list[Value] = []
         keywords = dict(task.parameters)
+        if self.gone:
+            task = self._there(task)
+        if kind is Kind.COMBINE and len(task.inputs) == 1:      # the other part was skipped
+            return values[task.inputs[0].tasks[0]]
         for name, value in _arguments(task, operation, values):
             if name:
                 keywords[name] = value
@@ -146,6 +164,16 @@ class Executor:
         if task.rows is not None or operation.dtype is not None:
             _check(task, operation, result)
         return result
+
+    def _there(self, task: Task) -> Task:
+        """Give a task with those of its inputs that are there; others are skipped, and it does without them."""
+        if self.gone.isdisjoint(task.needs):
+            return task
+        tasks, inputs = self._tasks, []
+        for item in task.inputs:
+            if not missing(tasks, item, self.gone):
+                inputs.append(replace(item, tasks=tuple([need for need in item.tasks if need not in self.gone])))
+        return replace(task, inputs=tuple(inputs))
 
     def _part(self, number: int, operation: Operation, positional: list[Value], keywords: dict[str, Any]) -> Any:
         try:
@@ -165,7 +193,7 @@ class Executor:
         return isinstance(self._registry.get(self._tasks[number].operation), Program)
 
     def _program(self, number: int, program: Program, values: Mapping[int, Value]) -> Value:
-        task, policy = self._tasks[number], self.policies.get(number)
+        task, policy = self._there(self._tasks[number]), self.policies.get(number)
         plain = {name: value for name, value in task.parameters if name in PLAIN}
         inputs = {item.argument.removeprefix("in."): item for item in task.inputs}
         links = {name: file for name, item in inputs.items() if (file := self._untouched(item))}
@@ -181,7 +209,7 @@ class Executor:
 
     def _write(self, task: Task, values: Mapping[int, Value]) -> np.ndarray:
         file, results = self._results / dict(task.parameters)["file"], []
-        for item in task.inputs:
+        for item in self._there(task).inputs:
             entry = self._written[item.argument]
             value = _parts(item, values) if isinstance(values, Spill) and len(item.tasks) > 1 else _joined(item, values)
             results.append(Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name))
@@ -193,8 +221,40 @@ def policies(workflow: Workflow, graph: TaskGraph) -> dict[int, Policy]:
     """Give the policy of each task whose step has another than the usual one. Pure."""
     if not workflow.policies:
         return {}
-    return {number: workflow.policies[task.step] for number, task in enumerate(graph.tasks)
+    return {number: workflow.policies[task.step] if task.part is None else _for_part(workflow.policies[task.step])
+            for number, task in enumerate(graph.tasks)
             if task.step in workflow.policies and task.kind in (Kind.APPLY, Kind.COMBINE, Kind.FINISH)}
+
+
+def _for_part(policy: Policy) -> Policy:
+    """The policy for a part of a parallel operation: when it fails, the others cannot go on."""
+    return Policy(timeout=policy.timeout)
+
+
+def found_out(task: Task, values: Mapping[int, Value]) -> np.ndarray:
+    """Give what the condition of a GATE task says: bool, shape ().
+
+    Raises:
+        OperationError: It is not one value, or there were to be no more turns.
+    """
+    given = dict(task.parameters)
+    if not task.inputs:
+        return as_value(given["holds"])
+    value = _joined(task.inputs[0], values)
+    if isinstance(value, dict) or value.size != 1 or value.dtype.kind not in "biuf":
+        raise OperationError(f"{given['key']!r} of step {task.name!r} must be one value, true or false; it is "
+                             f"{_described(value)}")
+    holds = bool(value.reshape(()))
+    if "at_most" in given and not holds:
+        raise OperationError(f"step {task.step!r}: 'until' did not hold after {given['at_most']} turns, as many as 'at-most' "
+                             "allows; allow more, or write 'on-limit: accept' to go on with what the last one has made")
+    return as_value(holds)
+
+
+def _described(value: Value) -> str:
+    if isinstance(value, dict):
+        return f"a table of {', '.join(value)}"
+    return f"an array of shape {value.shape} and dtype {value.dtype}: {np.array2string(value, threshold=6, edgeitems=2)}"
 
 
 def _joined(item: Input, values: Mapping[int, Value]) -> Value:

@@ -24,6 +24,7 @@ import numpy as np
 from mpiflow.catalog.entries import Delta, Form, decode_delta, encode
 from mpiflow.errors import InternalError, MachineError, OperationError
 from mpiflow.operations.interrupts import Interrupted
+from mpiflow.operations.skipping import Skipped
 from mpiflow.operations.values import Value, columns, nbytes
 from mpiflow.peer.copies import Copies
 from mpiflow.peer.epochs import Epochs
@@ -330,6 +331,10 @@ class Loop:
         except KeyboardInterrupt:
             self._back()
             raise
+        except Skipped as reason:
+            seconds = time.perf_counter() - start
+            self._back()
+            self._state.skipped(task, start - self._began, seconds, str(reason))
         except BaseException as error:          # user code may raise anything; a failure is a message
             seconds, text = time.perf_counter() - start, describe_failure(error)
             self._back()
@@ -363,13 +368,16 @@ class Loop:
                 if not self._timed_out():
                     raise
                 failure: Exception = OperationError(f"it took longer than {timeout:g} s and was ended")
+            except Skipped:
+                raise
             except Exception as error:          # user code may raise anything
                 failure = error
                 self._timed_out()               # its time may have come just then
             finally:
                 self._deadline = math.inf
             if not left:
-                raise Exhausted(failure, policy.retries + 1) if policy.retries else failure
+                failure = Exhausted(failure, policy.retries + 1) if policy.retries else failure
+                raise Skipped(describe_failure(failure)) if policy.skips else failure
         raise AssertionError
 
     def _attempt(self, task: int) -> Value:

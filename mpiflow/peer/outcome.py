@@ -126,7 +126,7 @@ class Outcome:
     @property
     def num_left(self) -> int:
         """Tasks that have yet to run; bringing in blocks does not count."""
-        return sum(entry.state is not State.DONE and task.kind not in (Kind.KEPT, Kind.RESTORE)
+        return sum(entry.state < State.DONE and task.kind not in (Kind.KEPT, Kind.RESTORE)
                    for entry, task in zip(self.catalog.tasks, self.plan.graph.tasks, strict=True))
 
     @property

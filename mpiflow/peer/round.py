@@ -157,6 +157,7 @@ class Round:
         tolerated = frozenset(number for number, policy in executor.policies.items() if not policy.stops)
         self._state = PeerState(comm.rank, plan, self._catalog, setting.machine, keep_going=request.keep_going,
                                 replan=request.replan, restored=self._spare | tolerated)
+        executor.gone = self._state.gone
         self._spill, self._copies = self._limited(executor), self._copying(plan)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mpiflow.operations.operation import Operation
-from mpiflow.workflow.expressions import Call, Chosen, Expression, Item, Variable, children, walk
+from mpiflow.workflow.expressions import Call, Chosen, Expression, Fed, Item, Variable, children, walk
 from mpiflow.workflow.loops import bound
 
 
@@ -40,7 +40,7 @@ def fixed_parts(expression: Expression) -> list[int]:
     parts = list(walk(expression))
     varying: set[int] = set()
     for part in reversed(parts):                            # what is inside comes first
-        varies = isinstance(part, (Variable, Item)) or (
+        varies = isinstance(part, (Variable, Item, Fed)) or (
             isinstance(part, Chosen) and any(isinstance(item.value, Variable) for item in part.conditions))
         if varies or any(id(inner) in varying for inner in children(part)):
             varying.add(id(part))

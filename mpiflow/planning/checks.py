@@ -38,13 +38,15 @@ def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
         size: Number of ranks; None if it is not known yet.
     """
     complete = not workflow.broken_modules()                # else an unknown one may be in a bad module
-    for name, expression in workflow.expressions.items():
+    asides = [(name, expression) for name, pieces in workflow.whole.asides.items() for _, expression in pieces]
+    for name, expression in (*workflow.expressions.items(), *asides):
         for item in walk(expression):
             operation = registry.get(workflow.operation(name, item.operation)) if isinstance(item, Call) else None
             if operation is not None:
                 _check_arguments(workflow, name, operation, item)
             elif isinstance(item, Call) and complete:
                 workflow.fail_at(name, item, unknown_operation(item.operation, workflow.operations(name, registry)))
+    for name in workflow.expressions:
         _check_parallel(workflow, registry, name, size)
     for name, loop in workflow.loops.items():
         check_files(workflow, name, loop, sources)

@@ -65,6 +65,15 @@ class Estimates:
         if expected.columns is not None:
             self._columns[task] = expected.columns
 
+    def handed(self, task: int) -> Expected:
+        """Expect of a task that hands on the block of another what is known of that."""
+        return Expected(self._tasks[task].nbytes, SECONDS_PER_TASK, self._forms.get(task, UNKNOWN), self._columns.get(task))
+
+    def several(self, task: int) -> bool:
+        """Whether the result of a task is known not to be one value."""
+        form = self._forms.get(task, UNKNOWN)
+        return bool(form) and (len(form) > 1 or bool(form[0][0]) or math.prod(form[0][2]) != 1)
+
     def read(self, inputs: Sequence[Input], nbytes: int | None = None) -> Expected:
         """Expect of a task that its time follows from the bytes that it reads, and its result has as many, or ``nbytes``."""
         size = sum(self._sizes(inputs))

@@ -28,6 +28,7 @@ from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import BUILTIN, Registry
 from mpiflow.planning.blocks import Arguments, Blocks, added, fixed_parts, joined, split
 from mpiflow.planning.checks import check, numbers
+from mpiflow.planning.conditions import Conditions, Named, in_order
 from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK, Estimates, Expected
 from mpiflow.planning.forms import array_form
 from mpiflow.planning.instances import Instances, distinct, files_of, found_instances, mentions
@@ -42,6 +43,7 @@ from mpiflow.workflow.expressions import (
     Collected,
     Column,
     Expression,
+    Fed,
     Item,
     Ref,
     Spread,
@@ -52,6 +54,7 @@ from mpiflow.workflow.filters import FilterError
 from mpiflow.workflow.loops import Loop, Row, label
 from mpiflow.workflow.programs import kept_files
 from mpiflow.workflow.reading import Workflow
+from mpiflow.workflow.repeating import Repetition, is_plain, settled
 from mpiflow.workflow.sweeps import loop_of
 
 
@@ -74,9 +77,9 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     blocks, units = check(workflow, registry, sources, size)
     workflow.finish()
     lowering = _Lowering(workflow, registry, units, size, recovering, sources)
-    for name in nx.lexicographical_topological_sort(workflow.graph):
-        if name in workflow.document.steps:
-            lowering.step(name)
+    for name in lowering.order(workflow.graph):
+        if name in workflow.document.steps or name in lowering.groups:
+            lowering.step_or_group(name)
         elif workflow.graph.out_degree(name) or name in workflow.document.results:      # what nobody reads is not loaded
             lowering.load(name, blocks[name])
     lowering.write_results(writers)
@@ -107,6 +110,17 @@ class _Lowering:
                                      lambda message: workflow.fail(("steps", self.current), message))
         self.sources = sources
         self.instances: dict[str, Instances] = {}
+        whole = workflow.whole
+        self.groups = {name: found for name, found in whole.repeats.items() if found.again is None}     # those of documents
+        self.orders: dict[str, list[str]] = {}              # of their steps
+        self.gates: dict[tuple[str, str], int] = {}         # of steps that are documents, by turn
+        self.turn = ""                                      # turns of the documents around it
+        self.fed: Mapping[str, Blocks] = {}                 # what a turn of the current step is fed
+        policies = workflow.policies
+        self.conditions = Conditions(
+            self.graph, self.estimates, self._add, lambda message: workflow.fail(("steps", self.name), message),
+            lambda step: step in policies and policies[step].skips)
+        self.conditional = bool(whole.asides) or any(policy.skips for policy in policies.values())
         # Of the loop of the current step: the values of its variables, the datasets and the files that they stand for, the
         # name of the instance, and by id what is the same for all instances. Empty without a loop.
         self.values: dict[str, Any] = {}
@@ -148,13 +162,29 @@ class _Lowering:
         ranks = pinned or block.holders or None
         return None if ranks is not None and len(ranks) == self.size else ranks
 
-    def step(self, name: str) -> None:
+    def step_or_group(self, name: str) -> None:
+        """Add the tasks of a step, or those of a document that is repeated."""
+        if name in self.groups:
+            self._group(name, self.groups[name])
+        else:
+            self._step(name)
+
+    def _step(self, name: str) -> None:
+        loop, expression = self.workflow.loops.get(name), self.workflow.expressions[name]
+        self.conditions.guard = self._around(name)
+        self._enter(name)
+        self._name_step(name, self._loop(name, loop, expression) if loop else self._made(expression))
+        self.conditions.guard = None
+
+    def _enter(self, name: str) -> None:
+        """New tasks belong to a step from now on."""
+        self.current, outer = self.workflow.whole.groups.get(name, (name, ""))
+        self.outer = ",".join(filter(None, (outer, self.turn)))
+        self.name, self.label = name, self.outer
+
+    def _name_step(self, name: str, blocks: Blocks) -> None:
         step = self.workflow.document.steps[name]
         tags, replicas = ((), 1) if isinstance(step, str) else (step.tags, step.replicas)
-        loop, expression = self.workflow.loops.get(name), self.workflow.expressions[name]
-        self.current, self.outer = self.workflow.whole.groups.get(name, (name, ""))
-        self.name, self.label = name, self.outer
-        blocks = self._loop(name, loop, expression) if loop else self.evaluate(expression)
         self._name(name, "step", blocks, self.units.get(name), tags, replicas)
 
     def _name(self, name: str, made_by: str, blocks: Blocks, unit: str | None, tags: Sequence[str], replicas: int) -> None:
@@ -206,14 +236,125 @@ class _Lowering:
                                        "put its variable into the name", key=True)
                     told.add(task.step)
 
+    # Conditions
+
+    def order(self, graph: nx.DiGraph, inside: str = "") -> list[str]:
+        """Order names, or those of a document that is repeated; the steps of such a document stand under its name."""
+        groups = {name: found.members for name, found in self.groups.items() if not inside or name.startswith(inside + ".")}
+        try:
+            return in_order(graph, groups)
+        except ValueError as error:
+            self.workflow.fail(("steps", str(error)), "what is repeated cannot be given what depends on its own results",
+                               key=True)
+            self.workflow.finish()
+            raise
+
+    def _around(self, name: str) -> tuple[int, bool] | None:
+        """The guard of the document around a step, if it has one."""
+        key = self.workflow.whole.guards.get(name)
+        if key is None:
+            return None
+        if (key, self.turn) not in self.gates:
+            self.conditions.guard = self._around(key)
+            self._enter(key)
+            self.gates[key, self.turn] = self._gate(key)
+            self.conditions.within((self.gates[key, self.turn], True))      # it depends on that of the document around that
+        return self.gates[key, self.turn], True
+
+    def _gate(self, key: str) -> int:
+        """The task that finds out whether a step shall run."""
+        condition = self.workflow.whole.conditions[key]
+        if not is_plain(condition):
+            return self.conditions.gate(self.evaluate(condition), "when")
+        try:
+            return self.conditions.settled(settled(condition, self.values).value, "when")
+        except FilterError as error:
+            self.workflow.fail_at(key, condition, f"{error} (at {self.label})")
+            self.workflow.finish()
+            raise
+
+    def _made(self, expression: Expression) -> Blocks:
+        """Evaluate what the current step, or an instance of it, computes: if it is to run, and as often as it is to."""
+        name, whole = self.name, self.workflow.whole
+        around = self.conditions.guard
+        if name in whole.conditions:
+            around = self.conditions.within((self._gate(name), True))
+        if name in whole.repeats:
+            blocks = self._repeatedly(name, whole.repeats[name], expression)
+        else:
+            blocks = self.evaluate(expression)
+        blocks = self.conditions.guarded(blocks)
+        self.conditions.guard = around
+        return blocks
+
+    def _repeatedly(self, name: str, repetition: Repetition, first: Expression) -> Blocks:
+        """Add the turns of a step, or of an instance of it; ``first`` is what the first turn computes."""
+        instance = self.label
+
+        def turn(number: int, fed: Named | None) -> Named:
+            self.label = ",".join(filter(None, (instance, f"turn={number}")))
+            self.fed = fed or {}
+            self.named[name] = self.evaluate(first if fed is None else repetition.again)
+            return {name: self.named[name]}
+
+        made, ends = self.conditions.turns(self._shown(), repetition, None, turn, self.evaluate)
+        self.label = instance
+        return self.conditions.last(name, made[name], [end[name] for end in ends])
+
+    def _group(self, key: str, repetition: Repetition) -> None:
+        """Add the turns of a document."""
+        guard = self._around(next(iter(repetition.members), key)) if key in self.workflow.whole.conditions else self._around(key)
+        order = self.orders.setdefault(key, []) or self.order(self.workflow.graph.subgraph(repetition.members), key)
+        self.orders[key], outer, entries = order, self.turn, {}
+        first = {name: self.named[f"{key}.{name}"] for name in repetition.feed}
+
+        def turn(number: int, fed: Named | None) -> Named:
+            self.named.update({f"{key}.{name}": blocks for name, blocks in (fed or {}).items()})
+            self.turn = ",".join(filter(None, (outer, f"turn={number}")))
+            for name in order:
+                self.step_or_group(name)
+                if name in self.graph.datasets:
+                    entries.setdefault(name, self.graph.datasets[name])
+            self._enter(key)
+            self.conditions.guard = guard
+            return {name: self.named[name] for name in repetition.outputs}
+
+        self._enter(key)
+        self.conditions.guard = guard
+        made, ends = self.conditions.turns(self._shown(), repetition, first, turn, self.evaluate)
+        self.turn = outer
+        self.graph.datasets.update(entries)                 # what stays inside is shown as it is after the first turn
+        self.named.update({f"{key}.{name}": blocks for name, blocks in first.items()})
+        for name, blocks in made.items():
+            self._enter(name)
+            last = self.conditions.last(name, blocks, [end[name] for end in ends])
+            self._name_step(name, last)
+            self._cut_instances(name, last)
+        self.conditions.guard = None
+
+    def _shown(self) -> str:
+        return f"{self.current}[{self.label}]" if self.label else self.current
+
+    def _cut_instances(self, name: str, blocks: Blocks) -> None:
+        """The instances of a step inside are parts of what is there of all turns."""
+        if name not in self.instances:
+            return
+        found, start, parts = self.instances[name], 0, []
+        for part in found.blocks:
+            parts.append(Blocks(blocks.tasks[start:start + len(part.tasks)], part.starts))
+            start += len(part.tasks)
+        self.instances[name] = Instances(found.variables, found.rows, parts)
+
     # Loops
 
     def _loop(self, name: str, loop: Loop, expression: Expression) -> Blocks:
         """Evaluate ``expression`` for each instance; the blocks of all, in order, are those of the step."""
         rows = loop.rows or self._rows(name, loop)
-        self.fixed = dict.fromkeys(fixed_parts(expression))
+        if name not in self.workflow.whole.conditions:      # else what is the same for all may run for some only
+            self.fixed = dict.fromkeys(fixed_parts(expression))
         found = self._repeated(loop, rows, expression) or [self._instance(loop, row, expression) for row in rows]
         self.instances[name] = Instances(loop.variables, rows, found)
+        self.conditions.join(found)
         self.values, self.items, self.files, self.fixed, self.sums, self.bound = {}, {}, {}, {}, {}, {}
         self.label = self.outer
         return joined(found)
@@ -250,14 +391,15 @@ class _Lowering:
     def _instance(self, loop: Loop, row: Row, expression: Expression) -> Blocks:
         self.values = dict(zip(loop.variables, row, strict=True))
         self.label = self._label(loop.variables, row)
-        return self.evaluate(expression)
+        return self._made(expression)
 
     def _label(self, variables: Sequence[str], row: Row) -> str:
         return f"{self.outer},{label(variables, row)}" if self.outer else label(variables, row)
 
     def _repeated(self, loop: Loop, rows: Sequence[Row], call: Expression) -> list[Blocks] | None:
         """Quick way for the plainest loop: one call on the same whole datasets for all instances; None if it is another."""
-        operation = self._operation(call) if isinstance(call, Call) else None
+        simple = self.name not in self.workflow.whole.asides and self.conditions.guard is None
+        operation = self._operation(call) if isinstance(call, Call) and simple else None
         if operation is None or operation.linear or operation.parallel or loop.found or self._is_own(
                 operation, "concatenate", "column"):
             return None
@@ -301,9 +443,12 @@ class _Lowering:
                 return self.named[name]
             case Item(name=name):
                 return self._item(name)
+            case Fed(name=name):
+                return self.fed[name]
             case Collected(refs=refs, variables=variables, rows=rows):
                 found = [self.named[ref.name] for ref in refs]
                 self.instances[self.name] = Instances(variables, rows, found)
+                self.conditions.join(found)
                 return joined(found)
             case Chosen() | Spread():
                 return joined(self._instances(expression))
@@ -411,6 +556,8 @@ class _Lowering:
         if not alike or (pattern.starts is None and len(cut) < len(arguments)):
             return None
         around = self.neighbours.around(operation, dict(arguments).get(operation.first), parameters)
+        if around:
+            self.conditions.refuse_gaps(operation.name, dict(arguments)[operation.first].tasks)
         if around and len(around) < len(pattern.tasks):
             return None
         tasks, given = [], parameters
@@ -431,6 +578,7 @@ class _Lowering:
     def _pairs(self, operation: Operation, call: Call) -> Blocks:
         """Apply ``operation`` to each pair of blocks; join the results to a matrix, or combine them."""
         arguments, parameters = self._arguments(operation, call)
+        self.conditions.refuse_gaps(operation.name, (task for _, blocks in arguments for task in blocks.tasks))
         if not operation.linear:
             return self.neighbours.matrix(operation, dict(arguments), parameters)
         made = self.neighbours.pairs(operation, dict(arguments), parameters)
@@ -444,13 +592,20 @@ class _Lowering:
         except ValueError as error:
             self.workflow.fail(("steps", self.name, "ranks"), str(error))
             self.workflow.finish()
+        try:
+            guard = self.conditions.common(task for _, blocks in arguments for task in blocks.tasks)
+        except ValueError:
+            guard = None
+            self.workflow.fail(("steps", self.name), f"{operation.name} is a parallel operation, and parts of what it is given "
+                               "may be skipped while others are not; its ranks would wait for each other", key=True)
         given = [(name, [self.graph.tasks[task].id for task in blocks.tasks]) for name, blocks in arguments]
-        team = recipe_id("team", operation.name, operation.code, operation.parallel, parameters, given, num)
+        team = recipe_id("team", operation.name, operation.code, operation.parallel, parameters, given, num,
+                         *self._guard_id(guard))
         if team not in self.numbers:
             self.numbers[team] = len(self.graph.tasks)
             for member, own in enumerate(inputs):
                 self._append(recipe_id(team, member), self.estimates.applied(operation, own, parameters, None), Kind.APPLY,
-                             operation.key, own, parameters, part=Part(team, member))
+                             operation.key, own, parameters, part=Part(team, member), guard=guard)
         first = self.numbers[team]
         return Blocks(tuple(range(first, first + (1 if operation.parallel == "first" else num))))
 
@@ -476,8 +631,10 @@ class _Lowering:
 
     def _apply_each(self, operation: Operation, first: str, blocks: Blocks, whole: Sequence, parameters: tuple) -> Blocks:
         others = tuple(Input(name, item.tasks) for name, item in whole)
-        each = (self.neighbours.around(operation, blocks, parameters)
-                or [((task,), parameters) for task in blocks.tasks])
+        around = self.neighbours.around(operation, blocks, parameters)
+        if around:
+            self.conditions.refuse_gaps(operation.name, blocks.tasks)
+        each = around or [((task,), parameters) for task in blocks.tasks]
         return Blocks(tuple([self._apply(operation, (Input(first, mine), *others), given) for mine, given in each]))
 
     def _close(self, operation: Operation, tasks: Sequence[int], whole: Sequence, parameters: tuple) -> int:
@@ -528,11 +685,15 @@ class _Lowering:
         called, code = (self.registry[operation].name, self.registry[operation].code) if operation else ("", "")
         tasks = self.graph.tasks
         arguments = [(item.argument, [tasks[task].id for task in item.tasks], item.cut) for item in inputs]
-        identity = recipe_id(kind, called, code, parameters, arguments, recipe, rows)
+        guard = self.conditions.needed(kind, inputs) if self.conditional else None
+        identity = recipe_id(kind, called, code, parameters, arguments, recipe, rows, *self._guard_id(guard))
         number = self.numbers.get(identity)
         if number is None:
-            number = self._append(identity, expected, kind, operation, inputs, parameters, rows=rows, **fields)
+            number = self._append(identity, expected, kind, operation, inputs, parameters, rows=rows, guard=guard, **fields)
         return number
+
+    def _guard_id(self, guard: tuple[int, bool] | None) -> tuple:
+        return () if guard is None else (self.graph.tasks[guard[0]].id, guard[1])
 
     def _append(self, identity: str, expected: Expected, kind: Kind, operation: str, inputs: tuple[Input, ...],
                 parameters: tuple, **fields: Any) -> int:
@@ -541,4 +702,6 @@ class _Lowering:
         tasks.append(Task(identity, kind, self.current, operation, inputs, parameters,
                           nbytes=expected.nbytes, seconds=expected.seconds, instance=self.label, **fields))
         self.estimates.note(number, expected)
+        if self.conditional:
+            self.conditions.note(number)
         return number

@@ -13,16 +13,19 @@ from typing import Any
 import msgspec
 
 from mpiflow.errors import DocumentError, did_you_mean
-from mpiflow.workflow.drafting import Draft, Other, Parts, draft
+from mpiflow.workflow.drafting import Draft, Other, draft
 from mpiflow.workflow.expressions import Collected, Column, Expression, Ref, renamed, walk
+from mpiflow.workflow.filters import FilterError
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.loops import Found, Loop, bound, label
 from mpiflow.workflow.model import Dataset, Step
 from mpiflow.workflow.policies import Policy
+from mpiflow.workflow.repeating import Parts, Repetition, is_plain, settled
 from mpiflow.workflow.sweeps import Read
 from mpiflow.workflow.text import decode, filled, unfilled
 
 MAX_DEPTH = 20
+_NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Scope:
         group: The same without instances of loops, by which people know its steps.
         instance: The instances that it belongs to: T=300,seed=2; empty without a loop.
         outer: The files around it, outermost first.
+        guard: The step around it on whose condition it depends; empty if none has one.
+        policy: What becomes of failures of its steps that do not say so themselves.
     """
 
     file: str
@@ -44,6 +49,8 @@ class Scope:
     group: str = ""
     instance: str = ""
     outer: tuple[str, ...] = ()
+    guard: str = ""
+    policy: Policy | None = None
 
     def path(self, file: str) -> str:
         """Give the path of a file that the document names."""
@@ -61,6 +68,10 @@ class Composed:
         homes: For each step of an inner document, the file whose operations it may name.
         policies: What becomes of failures, by the names that people know.
         modules: Document, number in its list, path and home of each operation module of inner documents.
+        conditions: What must hold for steps to run, documents among them.
+        guards: For each step inside a document with a condition, the step that this document is.
+        repeats: How steps are repeated, documents among them.
+        asides: The expressions of these, and where they stand.
     """
 
     datasets: dict[str, Dataset] = field(default_factory=dict)
@@ -74,6 +85,10 @@ class Composed:
     homes: dict[str, str] = field(default_factory=dict)
     modules: list[tuple[Located, int, str, str]] = field(default_factory=list)
     policies: dict[str, Policy] = field(default_factory=dict)
+    conditions: dict[str, Expression] = field(default_factory=dict)
+    guards: dict[str, str] = field(default_factory=dict)
+    repeats: dict[str, Repetition] = field(default_factory=dict)
+    asides: dict[str, Parts] = field(default_factory=dict)
 
 
 def compose(made: Draft, file: str, read: Read) -> Composed:
@@ -117,7 +132,8 @@ class _Composer:
             if name not in made.others:
                 whole.steps[scope.prefix + name] = step
                 self._note(scope, name, located, ("steps", name))
-        whole.policies |= {scope.group + name: policy for name, policy in made.policies.items()}
+        policies = ((name, made.policies.get(name, scope.policy)) for name in made.document.steps if name not in made.others)
+        whole.policies |= {scope.group + name: policy for name, policy in policies if policy is not None}
         self._add_expressions(made, scope)
         for index, name in enumerate(made.document.inputs):
             if name not in given and name not in made.document.datasets and not scope.outer:
@@ -132,6 +148,8 @@ class _Composer:
         if not scope.outer:
             return
         whole = self.whole
+        if scope.guard:
+            whole.guards[scope.prefix + name] = scope.guard
         whole.origins[scope.prefix + name] = whole.origins[scope.group + name] = located, path
         whole.homes[scope.prefix + name] = whole.homes[scope.group + name] = home or scope.file
         if scope.instance:
@@ -152,6 +170,7 @@ class _Composer:
                 return expression if plain else self._renamed(made, scope, expression, parts, memo)
 
             self.whole.parts[flat] = tuple([(path, again(expression)) for path, expression in parts])
+            self._add_asides(made, name, flat, again)
             if name in made.expressions:
                 self.whole.expressions[flat] = again(made.expressions[name])
             if name in made.loops:
@@ -159,14 +178,24 @@ class _Composer:
                     [replace(axis, values=tuple([self._found(scope, values, again) for values in axis.values]))
                      for axis in made.loops[name].axes]))
 
+    def _add_asides(self, made: Draft, name: str, flat: str, again: Callable[[Expression], Expression]) -> None:
+        """Add when a step runs, and how often."""
+        whole, asides = self.whole, made.asides(name)
+        if name in made.conditions:
+            whole.conditions[flat] = again(made.conditions[name])
+        if name in made.repeats:
+            whole.repeats[flat] = made.repeats[name].renamed(again)
+        if asides:
+            whole.asides[flat] = tuple([(path, again(expression)) for path, expression in asides])
+
     def _found(self, scope: Scope, values: Any, again: Callable[[Expression], Expression]) -> Any:
         if not isinstance(values, Found):
             return values
         return Found(values.kind, scope.path(values.of) if values.kind == "files" else again(values.of))
 
     def _renamed(self, made: Draft, scope: Scope, expression: Expression, parts: Parts, memo: dict[int, Expression],
-                 values: Mapping | None = None) -> Expression:
-        """Give an expression of a document as it is in the whole."""
+                 values: Mapping | None = None, prefixes: Mapping[str, str] = _NOTHING) -> Expression:
+        """Give an expression of a document as it is in the whole, where some of its steps have prefixes of their own."""
         def at(part: Expression, message: str) -> None:
             path = next((path for path, item in parts if _inside(part, item)), None)
             if path is not None and path not in made.located.broken:
@@ -185,7 +214,7 @@ class _Composer:
             offered = self._offered.get(scope.prefix + names[0])
             result = ".".join(names[1:])
             if offered is None or result in offered[1]:
-                return Ref(scope.prefix + ".".join(names), part.offset)
+                return Ref(prefixes.get(names[0], f"{scope.prefix}{names[0]}.") + result, part.offset)
             if isinstance(part.table, Column) and any(item == ".".join(names[1:end]) for end in range(2, len(names))
                                                       for item in offered[1]):
                 return None                                 # a column of a result
@@ -232,7 +261,8 @@ class _Composer:
             prefix = f"{scope.prefix}{name}[{here}]." if loop else f"{scope.prefix}{name}."
             prefix = prefix if prefix not in prefixes else f"{prefix[:-1]}#{len(prefixes)}."
             inner = Scope(file, shown, prefix, f"{scope.group}{name}.", ",".join(filter(None, (scope.instance, here))),
-                          (*scope.outer, scope.file))
+                          (*scope.outer, scope.file), prefix[:-1] if name in made.conditions else scope.guard,
+                          made.policies.get(name, scope.policy))
             if not self._add_instance(made, scope, name, other, source, inner, values):
                 return
             prefixes.append(prefix)
@@ -249,8 +279,44 @@ class _Composer:
             return False
         self._offered[scope.prefix + name] = inner.shown, tuple([key.removesuffix(".*") for key in child.document.results])
         self._bind(made, scope, name, other, child, inner, values)
+        start = len(self.whole.steps)
         self.add(child, inner, tuple(other.inputs))
+        if made.asides(name):
+            self._surround(made, scope, name, child, inner, values, tuple(self.whole.steps)[start:])
         return True
+
+    def _surround(self, made: Draft, scope: Scope, name: str, child: Draft, inner: Scope, values: Mapping,
+                  members: tuple[str, ...]) -> None:
+        """Add when the document that a step is runs, and how often; what it has made is called by the name of the step."""
+        whole, located, key, memo = self.whole, made.located, inner.prefix[:-1], {}
+        asides = made.asides(name)
+
+        def again(expression: Expression) -> Expression:
+            return self._renamed(made, scope, expression, asides, memo, values, {name: inner.prefix})
+
+        if scope.guard:
+            whole.guards[key] = scope.guard
+        whole.origins[key] = located, ("steps", name)
+        if scope.outer:
+            whole.homes[key] = scope.file
+        if inner.instance:
+            whole.groups[key] = scope.group + name, inner.instance
+        try:
+            if name in made.conditions:
+                when = again(made.conditions[name])
+                whole.conditions[key] = settled(when) if is_plain(when) else when
+        except FilterError as error:
+            located.report(("steps", name, "when"), str(error))
+        if name in made.repeats:
+            for fed in made.repeats[name].feed:
+                if fed not in child.document.inputs:
+                    known = child.document.inputs
+                    located.report(("steps", name, "repeat", "feed", fed), f"{inner.shown} has no input {fed!r}" + (
+                        did_you_mean(fed, known) or f"; it has {', '.join(known) or 'none'}"), key=True)
+            outputs = [inner.prefix + result.removesuffix(".*") for result in child.document.results]
+            whole.repeats[key] = replace(made.repeats[name].renamed(again), members=members, outputs=tuple(
+                [output for output in dict.fromkeys(outputs) if output in members]))
+        whole.asides[key] = tuple([(path, again(expression)) for path, expression in asides])
 
     def _source(self, located: Located, path: Path, scope: Scope, written: str, file: str) -> Located | None:
         """The text of an inner document; None if it cannot be read, which is reported."""

@@ -18,10 +18,14 @@ from mpiflow.workflow.loops import Loop, holes, template
 from mpiflow.workflow.model import Document, Given, Step
 from mpiflow.workflow.policies import Policy, check_policy
 from mpiflow.workflow.programs import check_program, is_program, plain_arguments, program_name
+from mpiflow.workflow.repeating import Parts, Repetition, parts_of, read_repeat, read_when
 from mpiflow.workflow.rules import check_datasets, check_results
 from mpiflow.workflow.sweeps import Read, loop_path, parsed, read_loop, written_loop
 
-Parts = tuple[tuple[Path, Expression], ...]
+_INSIDE = {                                                 # keys of a step that one which is a workflow cannot have
+    "ranks": "give it to those of its steps that are parallel operations", "replicas": "give it to its steps",
+    "unit": "its steps have units of their own", "tags": "its steps have tags of their own",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Draft:
         loops: The loops of the steps that have one.
         others: The steps that are other documents.
         policies: What becomes of failures, for steps that say so.
+        conditions: What must hold for steps to run, where they say so.
+        repeats: How steps are repeated, where they are.
     """
 
     located: Located
@@ -56,6 +62,12 @@ class Draft:
     loops: dict[str, Loop] = field(default_factory=dict)
     others: dict[str, Other] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
+    conditions: dict[str, Expression] = field(default_factory=dict)
+    repeats: dict[str, Repetition] = field(default_factory=dict)
+
+    def asides(self, name: str) -> Parts:
+        """Give the expressions of a step beyond what it computes."""
+        return parts_of(name, self.conditions.get(name), self.repeats.get(name))
 
 
 def draft(located: Located, read: Read) -> Draft:
@@ -79,6 +91,8 @@ def draft(located: Located, read: Read) -> Draft:
         elif written_loop(located, name):                   # a wrong one: what $i is in the rest, nobody knows
             made.parts[name] = ()
             continue
+        if isinstance(step, Step):
+            _beyond(made, name, step, loop)
         if isinstance(step, Step) and step.workflow is not None:
             _other(made, name, step, loop)
         elif isinstance(step, Step) and step.run is None:
@@ -90,11 +104,22 @@ def draft(located: Located, read: Read) -> Draft:
             made.parts[name], expression = make(located, name, step, loop, document)
             if expression is not None:
                 made.expressions[name] = expression
+                if name in made.repeats:
+                    made.repeats[name] = made.repeats[name].fed_by(expression)
     check_datasets(located, document)
     check_results(located, document, made.names, [name for name in document.steps if written_loop(located, name)],
                   [name for name, step in document.steps.items() if isinstance(step, Step) and step.workflow is not None])
     _check_names(made)
     return made
+
+
+def _beyond(made: Draft, name: str, step: Step, loop: Loop | None) -> None:
+    """Note when a step runs, and how often."""
+    when, repetition = read_when(made.located, name, step, loop), read_repeat(made.located, name, step, loop)
+    if when is not None:
+        made.conditions[name] = when
+    if repetition is not None:
+        made.repeats[name] = repetition
 
 
 def _other(made: Draft, name: str, step: Step, loop: Loop | None) -> None:
@@ -110,6 +135,9 @@ def _other(made: Draft, name: str, step: Step, loop: Loop | None) -> None:
                        "are not known when it is read; go through them in its steps")
         return
     _refuse_program_keys(located, name, step)
+    for key, remedy in _INSIDE.items():
+        if key in located.value["steps"][name]:
+            located.report((*path, key), f"{key!r} is not possible with 'workflow'; {remedy}", key=True)
     variables = loop.variables if loop else ()
     inputs = {key: parsed(located, (*path, "in", key), str(text), variables) for key, text in step.inputs.items()
               if not isinstance(text, Given)}
@@ -240,8 +268,8 @@ def _check_names(made: Draft) -> None:
             kind = "a step" if name in document.steps else "an input"
             located.report(("inputs", index), f"{name!r} is the name of {kind} already")
     unsure = _unsure(located, names)
-    for pieces in made.parts.values() if unsure is not None else ():
-        for path, ref in ((path, ref) for path, expression in pieces for ref in references(expression)):
+    for name, pieces in made.parts.items() if unsure is not None else ():
+        for path, ref in ((path, ref) for path, expression in (*pieces, *made.asides(name)) for ref in references(expression)):
             if ref.name not in names and ref.name not in unsure:
                 located.report(path, _no_name(ref, document, names), offset=ref.offset)
 

@@ -111,7 +111,15 @@ class Collected:
     offset: int = field(default=0, compare=False)
 
 
-Expression = Ref | Constant | Variable | Item | Sum | Column | Call | Chosen | Spread | Collected
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What a turn of a repeated step is given for an input by the turn before; not written by users."""
+
+    name: str
+    offset: int = field(default=0, compare=False)
+
+
+Expression = Ref | Constant | Variable | Item | Fed | Sum | Column | Call | Chosen | Spread | Collected
 PLAIN = (Constant, Variable)
 
 

@@ -20,7 +20,7 @@ Word = str | int | float
 Command = Annotated[list[Word], Meta(min_length=1, description="A program and its arguments; no shell reads them.")]
 Format = Literal["npy", "hdf5", "text", "bytes"]
 ReadFormat = Literal["npy", "hdf5", "text", "bytes", "size"]
-OnError = Literal["stop", "continue"]
+OnError = Literal["stop", "skip", "continue"]
 Items = Annotated[list[str | int | float | bool], Meta(min_length=1, description="The values of the variable, in order.")]
 Conditions = Annotated[list[str], Meta(min_length=1)]
 
@@ -118,6 +118,16 @@ class Made(Part):
     keep: Annotated[str, Meta(description="Where it is kept as a file, under the results.")] | None = None
 
 
+class Repeat(Part):
+    """How often a step is done again, with what it has made itself."""
+
+    feed: Annotated[dict[Name, str], Meta(min_length=1, description="Input to what the turn before has made for it.")]
+    until: Annotated[str, Meta(description="No turn follows one that makes this true.")]
+    at_most: Annotated[int, Meta(ge=1, le=10_000, description="Turns that there may be.")] = field(name="at-most")
+    on_limit: Annotated[Literal["fail", "accept"], Meta(description="What the last possible turn means.")] = field(
+        name="on-limit", default="fail")
+
+
 class Step(Part):
     """One step: ``run`` is an expression, the name of an operation that ``in`` and ``with`` belong to, or a program.
 
@@ -136,6 +146,8 @@ class Step(Part):
         name="for", default={})
     beside: Annotated[Variables, Meta(description="Variable to its values, taken side by side.")] = field(name="zip", default={})
     where: Annotated[str | Conditions, Meta(description="What must hold for the variables; several must hold together.")] = ""
+    when: Annotated[str | bool, Meta(description="What must be true for the step to run.")] | None = None
+    repeat: Annotated[Repeat, Meta(description="Do it again with its own results, until something holds.")] | None = None
     ranks: Annotated[int, Meta(ge=1, le=1_000_000, description="Ranks that run a parallel operation together.")] | None = None
     replicas: Replicas = 1
     retries: Annotated[int, Meta(ge=0, le=1000, description="How often a task is tried again when it fails.")] = 0

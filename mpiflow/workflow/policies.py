@@ -20,18 +20,29 @@ class Policy:
     Attributes:
         retries: How often one is tried again when it fails.
         timeout: How long one may take [s]; None for ever.
-        stops: Whether the run ends when one has failed; else only what depends on it is given up.
+        on_error: What becomes of the rest when one has failed: "stop" ends the run, "continue" gives up what depends on it, and
+            with "skip" that is skipped.
     """
 
     retries: int = 0
     timeout: float | None = None
-    stops: bool = True
+    on_error: str = "stop"
+
+    @property
+    def stops(self) -> bool:
+        """Whether the run ends when a task has failed."""
+        return self.on_error == "stop"
+
+    @property
+    def skips(self) -> bool:
+        """Whether a task that has failed counts as skipped."""
+        return self.on_error == "skip"
 
 
 def check_policy(located: Located, name: str, step: Step) -> Policy | None:
     """Give the policy of a step; None if it is the usual one, or a wrong one, which is reported."""
     try:
-        policy = Policy(step.retries, None if step.timeout is None else parse_seconds(step.timeout), step.on_error == "stop")
+        policy = Policy(step.retries, None if step.timeout is None else parse_seconds(step.timeout), step.on_error)
     except ValueError as error:
         located.report(("steps", name, "timeout"), str(error))
         return None

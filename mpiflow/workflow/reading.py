@@ -15,12 +15,13 @@ import networkx as nx
 
 from mpiflow.errors import DocumentError, Problem
 from mpiflow.workflow.composing import Composed, compose
-from mpiflow.workflow.drafting import Parts, draft
+from mpiflow.workflow.drafting import draft
 from mpiflow.workflow.expressions import Call, Collected, Expression, references, walk
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.loops import Loop
 from mpiflow.workflow.model import Document
 from mpiflow.workflow.policies import Policy
+from mpiflow.workflow.repeating import Parts
 from mpiflow.workflow.rules import HDF5_SUFFIXES
 from mpiflow.workflow.sweeps import Read, loop_path, misused, written_loop
 from mpiflow.workflow.text import locate
@@ -95,7 +96,7 @@ class Workflow:
     def fail_at(self, step: str, item: Expression, message: str, argument: str = "") -> None:
         """Note a problem at an expression inside ``step``, or at one of a call's named arguments."""
         located, own = self.place(("steps", step))
-        for path, expression in self.parts[step]:
+        for path, expression in (*self.parts.get(step, ()), *self.whole.asides.get(step, ())):
             if any(item is inner for inner in walk(expression)):
                 named = [name for name, _ in item.keywords] if isinstance(item, Call) else []
                 place = item.places[named.index(argument)] if argument in named else item.offset
@@ -208,16 +209,26 @@ def _graph(whole: Composed) -> nx.DiGraph:
         expressions = [expression for _, expression in pieces]
         if isinstance(whole.expressions.get(name), Collected):
             expressions.append(whole.expressions[name])
+        expressions += _conditions(whole, name)
         graph.add_edges_from((ref.name, name) for item in expressions for ref in references(item) if ref.name in graph)
     return graph
+
+
+def _conditions(whole: Composed, name: str | None) -> list[Expression]:
+    """The conditions of a step, and of the steps around it."""
+    found = []
+    while name is not None:
+        found.append(whole.conditions.get(name))
+        name = whole.guards.get(name)
+    return [condition for condition in found if condition is not None]
 
 
 def _check_instances(workflow: Workflow) -> None:
     """Report instances that there are not; of a step whose loop is wrong there may be any."""
     variables = {name: loop.variables for name, loop in workflow.loops.items()}
     variables |= {name: item.variables for name, item in workflow.expressions.items() if isinstance(item, Collected)}
-    for name, pieces in workflow.parts.items():
-        for path, expression in pieces:
+    for name in dict.fromkeys((*workflow.parts, *workflow.whole.asides)):
+        for path, expression in (*workflow.parts.get(name, ()), *workflow.whole.asides.get(name, ())):
             for step, offset, message in misused(expression, variables):
                 here = workflow.place(("steps", name))[0]
                 if path not in here.broken and not _is_wrong(workflow, step, variables):

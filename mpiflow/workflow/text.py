@@ -20,7 +20,8 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")        # what can be escaped in YAML,
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 _TAG = "tag:yaml.org,2002:"
 LOOPS = ("for", "zip")                            # what makes a step a loop
-_VARYING = ("for", "zip", "where", "run", "in", "with", "out", "stdout", "env")     # where the variables of a loop may stand
+# Where the variables of a loop may stand.
+_VARYING = ("for", "zip", "where", "run", "in", "with", "out", "stdout", "env", "when", "repeat")
 
 
 class _Loader(yaml.SafeLoader):
