@@ -124,6 +124,18 @@ class Outcome:
         return [number for number in self.catalog.failed if self.plan.graph.tasks[number].kind is not Kind.RESTORE]
 
     @property
+    def skipped(self) -> list[int]:
+        """Tasks that were skipped, ascending."""
+        return [entry.task for entry in self.catalog.tasks if entry.state is State.SKIPPED]
+
+    @property
+    def turns(self) -> dict[str, int]:
+        """How many turns each repeated step has had, if all of that is known: nothing of it was kept of earlier work."""
+        entries, tasks = self.catalog.tasks, self.plan.graph.tasks
+        return {name: sum(entries[gate].state is State.DONE for gate in gates) for name, gates in self.plan.graph.turns.items()
+                if tasks[gates[-1]].kind is not Kind.KEPT}
+
+    @property
     def num_left(self) -> int:
         """Tasks that have yet to run; bringing in blocks does not count."""
         return sum(entry.state < State.DONE and task.kind not in (Kind.KEPT, Kind.RESTORE)

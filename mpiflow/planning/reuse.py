@@ -32,7 +32,7 @@ class Reason(StrEnum):
 
 
 _CHANGES = (Reason.CODE_CHANGED, Reason.INPUT_CHANGED)
-_SOURCES = (Kind.LOAD, Kind.GONE)
+_NO_WORK = (Kind.LOAD, Kind.GONE, Kind.LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
         lost: Ids of blocks that turned out to be damaged.
 
     Returns:
-        The graph, in which a block that is needed and held somewhere is made by a RESTORE task on a rank that holds it, and
-        a task that nobody needs any more is KEPT; and what was taken.
+        The graph, in which a block that is needed and held somewhere is made by a RESTORE task on a rank that holds it, a
+        task that nobody needs any more is KEPT, and one that is known to be skipped is LEFT_OUT; and what was taken.
     """
     holders, nbytes = _held(holdings)
     forced, lost = frozenset(forced), frozenset(lost)
@@ -77,6 +77,7 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
     saved = holders.keys() | missing
     for task in (again | damaged) & holders.keys():
         del holders[task]
+    graph = _decided(graph, holders)
     run, restored = _needed(graph, holders)
     for task in run & holders.keys():
         del holders[task]
@@ -84,7 +85,8 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
              _restoring(task, holders[number], nbytes[number], len(holdings)) if number in restored else _kept(task)
              for number, task in enumerate(graph.tasks)]
     spared = Reuse({task: tuple(ranks) for task, ranks in sorted(holders.items())}, nbytes,
-                   _reasons(graph, run, again, missing, saved, _changed(holdings)), _damages(holdings), len(tasks) - len(run))
+                   _reasons(graph, run, again, missing, saved, _changed(holdings)), _damages(holdings),
+                   sum(number not in run or task.kind is Kind.LEFT_OUT for number, task in enumerate(graph.tasks)))
     return TaskGraph(tasks, graph.datasets, graph.written, graph.pairs, graph.turns), spared
 
 
@@ -97,6 +99,28 @@ def _held(holdings: Sequence[Holding]) -> tuple[dict[int, list[int]], dict[int, 
             holders.setdefault(task, []).append(holding.rank)
             nbytes[task] = size
     return holders, nbytes
+
+
+def _decided(graph: TaskGraph, held: Iterable[int]) -> TaskGraph:
+    """Leave out what conditions are known to leave out: a block is held only if all guards before it held."""
+    if not any(task.guard for task in graph.tasks):
+        return graph
+    tasks, known, seen = graph.tasks, {}, set(held)
+    stack = sorted(seen)
+    while stack:
+        number = stack.pop()
+        task = tasks[number]
+        if task.guard:
+            known[task.guard[0]] = task.guard[1]
+        sure = [] if task.kind is Kind.WRITE else [need for need in graph.needs[number] if not tasks[need].optional]
+        stack += [need for need in sure if need not in seen]
+        seen.update(sure)
+    gone: set[int] = set()
+    graph.skip([number for number, task in enumerate(tasks)
+                if task.guard and known.get(task.guard[0], task.guard[1]) is not task.guard[1]], gone)
+    return TaskGraph([_left_out(task) if number in gone else
+                      replace(task, guard=None) if task.guard and task.guard[0] in known else task
+                      for number, task in enumerate(tasks)], graph.datasets, graph.written, graph.pairs, graph.turns)
 
 
 def _needed(graph: TaskGraph, held: Mapping[int, object]) -> tuple[set[int], set[int]]:
@@ -125,12 +149,17 @@ def _leaves(graph: TaskGraph, task: int, named: Set[int]) -> bool:
 
 
 def _restoring(task: Task, ranks: Sequence[int], nbytes: int, size: int) -> Task:
-    return replace(task, kind=Kind.RESTORE, inputs=(), rows=None, part=None, nbytes=nbytes,
+    return replace(task, kind=Kind.RESTORE, inputs=(), rows=None, part=None, guard=None, nbytes=nbytes,
                    seconds=SECONDS_PER_TASK + nbytes / BYTES_PER_SECOND, ranks=None if len(ranks) == size else tuple(ranks))
 
 
 def _kept(task: Task) -> Task:
-    return replace(task, kind=Kind.KEPT, inputs=(), rows=None, part=None, ranks=None, nbytes=0, seconds=0.0, replicas=1)
+    return replace(task, kind=Kind.KEPT, inputs=(), rows=None, part=None, guard=None, ranks=None, nbytes=0, seconds=0.0,
+                   replicas=1)
+
+
+def _left_out(task: Task) -> Task:
+    return replace(_kept(task), kind=Kind.LEFT_OUT)
 
 
 def _changed(holdings: Sequence[Holding]) -> dict[str, Reason]:
@@ -152,7 +181,7 @@ def _reasons(graph: TaskGraph, run: Set[int], again: Set[int], missing: Set[int]
     """
     running: dict[str, list[int]] = {}
     for number, task in enumerate(graph.tasks):
-        if task.kind not in _SOURCES:
+        if task.kind not in _NO_WORK:
             running.setdefault(task.step, []).extend([number] if number in run else [])
     before, ran = {graph.tasks[task].step for task in saved}, _needed_by(graph, saved)
     reasons: dict[str, Reason] = {}

@@ -18,7 +18,8 @@ def record(outcome: Outcome) -> dict[str, Any]:
     Times are in seconds, sizes in bytes; ``started`` is the time of day; ``columns`` of a task are the sizes of the arrays
     that it made, a plain one without a name; ``moved`` lists [source rank, destination rank, blocks, bytes]; ``rounds`` are the
     times of day at which tasks began to run, at first and again after each death of a rank; ``reasons`` say of each step why
-    it has something to run, or that it is kept, if the run took from earlier work.
+    it has something to run, or that it is kept, if the run took from earlier work; ``turns`` how many turns repeated steps have
+    had. The state of a task that was not to run is "skipped", with an ``error`` if it has failed itself.
     """
     catalog, plan = outcome.catalog, outcome.plan
     tasks = [
@@ -41,7 +42,7 @@ def record(outcome: Outcome) -> dict[str, Any]:
         "machine": {"latency": list(outcome.machine.latency), "bandwidth": list(outcome.machine.bandwidth)},
         "catalog": f"{catalog.digest:016x}", "epochs": catalog.version,
         "stopped_by": list(outcome.stopped_by),
-        "reasons": dict(outcome.spared.reasons) if outcome.spared else {},
+        "reasons": dict(outcome.spared.reasons) if outcome.spared else {}, "turns": outcome.turns,
         "tasks": tasks, "moved": moved,
         "datasets": {entry.name: {"id": entry.id, "tasks": list(entry.tasks), "unit": entry.unit, "tags": list(entry.tags)}
                      for entry in plan.graph.datasets.values()}}

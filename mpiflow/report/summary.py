@@ -12,11 +12,12 @@ from mpiflow.catalog.entries import TaskEntry
 from mpiflow.catalog.states import State
 from mpiflow.errors import ranges
 from mpiflow.planning.reuse import Reason
-from mpiflow.planning.tasks import Kind
+from mpiflow.planning.tasks import Kind, missing
 
 if TYPE_CHECKING:
     from mpiflow.peer.outcome import Outcome, Request
 
+MOST = 8            # lines of one kind
 
 def human_bytes(num: float) -> str:
     """Write a number of bytes for people: 7.6 MiB."""
@@ -42,8 +43,8 @@ def summary(outcome: Outcome) -> str:
     head = (f"{outcome.workflow.document.name}: {how} in {outcome.seconds:.3f} s "
             f"(reading and planning {outcome.preparation:.3f} s) on {count(len(outcome.hosts), 'rank')}, "
             f"{count(num_hosts, 'node')}; {count(len(graph.tasks), 'task')}, {count(catalog.version, 'epoch')}")
-    lines = [head, _predicted(outcome), *_spared(outcome), *table(_steps(outcome)), *_moved(catalog), *_spilled(outcome),
-             *_results(outcome)]
+    lines = [head, _predicted(outcome), *_spared(outcome), *table(_steps(outcome)), *_turns(outcome), *_skipped(outcome),
+             *_moved(catalog), *_spilled(outcome), *_results(outcome)]
     return "\n".join(lines)
 
 
@@ -107,7 +108,8 @@ def _steps(outcome: Outcome) -> list[list[str]]:
         rows.append([name, str(len(entries)), ranges(e.rank for e in ran) or "-", f"{busy:.3f}", result])
     for name, dataset in sorted(catalog.datasets.items()):
         if name not in groups:                  # the same recipe under another name is computed once
-            rows.append([name, "-", ranges(catalog.holders(name)), "-", f"as {graph.tasks[dataset.tasks[0]].step}"])
+            holders = [rank for rank in catalog.holders(name) if rank >= 0]
+            rows.append([name, "-", ranges(holders) or "-", "-", f"as {graph.tasks[dataset.tasks[0]].step}"])
     return rows
 
 
@@ -120,16 +122,53 @@ def _state(name: str, entries: list[TaskEntry], outcome: Outcome) -> str:
             return "cancelled"
         done = states.count(State.DONE)
         return f"{done} of {len(states)} done" if done else "not run"
-    if name not in outcome.catalog.datasets:
-        return "written"
-    return _form(name, outcome.catalog)
+    skipped = _share_skipped(name, entries, outcome)
+    if skipped == "skipped" or name not in outcome.catalog.datasets:
+        kinds = {outcome.plan.graph.tasks[entry.task].kind for entry in entries}
+        return skipped or ("written" if Kind.WRITE in kinds else "")
+    return ", ".join(filter(None, (_form(name, outcome.catalog), skipped)))
+
+
+def _share_skipped(name: str, entries: list[TaskEntry], outcome: Outcome) -> str:
+    """How many instances of a step were skipped; nothing of the turns that a step might have had as well."""
+    if not any(entry.state is State.SKIPPED for entry in entries):
+        return ""
+    catalog, instances = outcome.catalog, {}
+    if name in catalog.datasets:
+        entries = [catalog.tasks[task] for task in catalog.datasets[name].tasks]
+    for entry in entries:
+        instance = _turnless(outcome.plan.graph.tasks[entry.task].instance)
+        instances.setdefault(instance, []).append(entry.state is not State.SKIPPED)
+    left_out = sum(not any(made) for made in instances.values())
+    if left_out == len(instances):
+        return "skipped"
+    return f"{left_out} of {count(len(instances), 'instance')} skipped" if left_out else ""
+
+
+def _turnless(instance: str) -> str:
+    return ",".join([part for part in instance.split(",") if not part.startswith("turn=")])
+
+
+def _turns(outcome: Outcome) -> list[str]:
+    """How often repeated steps were done."""
+    lines = [f"turns: {name} {num} of at most {len(outcome.plan.graph.turns[name])}" for name, num in outcome.turns.items()]
+    return lines[:MOST] + ([f"  and {count(len(lines) - MOST, 'repeated step')} more"] if len(lines) > MOST else [])
+
+
+def _skipped(outcome: Outcome) -> list[str]:
+    """What failed without being a failure of the run."""
+    tasks = outcome.plan.graph.tasks
+    lines = [f"skipped: {tasks[number].name} has failed on rank {entry.rank}: {_reason(entry.error)}"
+             for number in outcome.skipped if (entry := outcome.catalog.tasks[number]).error]
+    return lines[:MOST] + ([f"  and {len(lines) - MOST} more have failed"] if len(lines) > MOST else [])
 
 
 def _form(name: str, catalog: Catalog) -> str:
     """Columns, dtype and shape of a dataset, all blocks together."""
     dataset = catalog.datasets[name]
-    forms = [catalog.tasks[task].form for task in dataset.tasks]
-    if not all(forms):
+    entries = [catalog.tasks[task] for task in dataset.tasks]
+    forms = [entry.form for entry in entries if entry.state is not State.SKIPPED]
+    if not (forms and all(forms)):
         return ""
     parts = []
     for column, (label, dtype, shape) in enumerate(forms[0]):
@@ -166,11 +205,15 @@ def _results(outcome: Outcome) -> list[str]:
     lines = []
     for number, task in enumerate(outcome.plan.graph.tasks):
         entry = outcome.catalog.tasks[number]
-        if task.kind is Kind.WRITE and entry.state is State.DONE:
-            names = ", ".join(item.argument for item in task.inputs[:4]) + (
-                f" and {len(task.inputs) - 4} more" if len(task.inputs) > 4 else "")
+        if task.kind is Kind.WRITE and entry.state >= State.DONE:
+            gone = set(outcome.skipped)
+            left_out = [item.argument for item in task.inputs if missing(outcome.plan.graph.tasks, item, gone)]
+            written = [item.argument for item in task.inputs if item.argument not in left_out]
             file = outcome.request.results / dict(task.parameters)["file"]
-            lines.append(f"result: {file} ({names}), written by rank {entry.rank}")
+            if written:
+                lines.append(f"result: {file} ({_listed(written, 4)}), written by rank {entry.rank}")
+            if left_out:
+                lines.append(f"not written to {file}, because it was skipped: {_listed(left_out, 4)}")
         elif task.kind is Kind.KEPT and task.block is None and not task.operation:
             lines.append(f"result: {outcome.request.results / task.step}, kept")
     return lines
