@@ -77,8 +77,9 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
     saved = holders.keys() | missing
     for task in (again | damaged) & holders.keys():
         del holders[task]
+    ends = [number for number, consumers in enumerate(graph.consumers) if not consumers]
     graph = _decided(graph, holders)
-    run, restored = _needed(graph, holders)
+    run, restored = _needed(graph, holders, ends)
     for task in run & holders.keys():
         del holders[task]
     tasks = [task if number in run else
@@ -123,11 +124,17 @@ def _decided(graph: TaskGraph, held: Iterable[int]) -> TaskGraph:
                       for number, task in enumerate(tasks)], graph.datasets, graph.written, graph.pairs, graph.turns)
 
 
-def _needed(graph: TaskGraph, held: Mapping[int, object]) -> tuple[set[int], set[int]]:
-    """Walk from the tasks that leave something: those that must run, and those whose blocks are brought in for them."""
+def _needed(graph: TaskGraph, held: Mapping[int, object], ends: Iterable[int]) -> tuple[set[int], set[int]]:
+    """Walk from the tasks that leave something: those that must run, and those whose blocks are brought in for them.
+
+    Args:
+        graph: All tasks.
+        held: Those whose blocks are held.
+        ends: Those that nobody needs.
+    """
     named = {task for entry in graph.datasets.values() for task in entry.tasks}
-    run = {task for task, consumers in enumerate(graph.consumers)
-           if task not in held and (not consumers or kept_files(graph.tasks[task].parameters)) and _leaves(graph, task, named)}
+    keeping = (number for number, task in enumerate(graph.tasks) if kept_files(task.parameters))
+    run = {task for task in (*ends, *keeping) if task not in held and _leaves(graph, task, named)}
     restored: set[int] = set()
     stack = sorted(run)
     while stack:

@@ -12,7 +12,7 @@ from mpiflow.catalog.entries import TaskEntry
 from mpiflow.catalog.states import State
 from mpiflow.errors import ranges
 from mpiflow.planning.reuse import Reason
-from mpiflow.planning.tasks import Kind, missing
+from mpiflow.planning.tasks import Input, Kind, missing
 
 if TYPE_CHECKING:
     from mpiflow.peer.outcome import Outcome, Request
@@ -133,11 +133,14 @@ def _share_skipped(name: str, entries: list[TaskEntry], outcome: Outcome) -> str
     """How many instances of a step were skipped; nothing of the turns that a step might have had as well."""
     if not any(entry.state is State.SKIPPED for entry in entries):
         return ""
-    catalog, instances = outcome.catalog, {}
+    catalog, tasks, instances = outcome.catalog, outcome.plan.graph.tasks, {}
     if name in catalog.datasets:
-        entries = [catalog.tasks[task] for task in catalog.datasets[name].tasks]
+        whole = Input("", catalog.datasets[name].tasks)
+        if missing(tasks, whole, set(outcome.skipped)):
+            return "skipped"
+        entries = [catalog.tasks[task] for task in whole.tasks]
     for entry in entries:
-        instance = _turnless(outcome.plan.graph.tasks[entry.task].instance)
+        instance = _turnless(tasks[entry.task].instance)
         instances.setdefault(instance, []).append(entry.state is not State.SKIPPED)
     left_out = sum(not any(made) for made in instances.values())
     if left_out == len(instances):

@@ -147,7 +147,7 @@ class Step(Part):
     beside: Annotated[Variables, Meta(description="Variable to its values, taken side by side.")] = field(name="zip", default={})
     where: Annotated[str | Conditions, Meta(description="What must hold for the variables; several must hold together.")] = ""
     when: Annotated[str | bool, Meta(description="What must be true for the step to run.")] | None = None
-    repeat: Annotated[Repeat, Meta(description="Do it again with its own results, until something holds.")] | None = None
+    repeat: Repeat | None = None
     ranks: Annotated[int, Meta(ge=1, le=1_000_000, description="Ranks that run a parallel operation together.")] | None = None
     replicas: Replicas = 1
     retries: Annotated[int, Meta(ge=0, le=1000, description="How often a task is tried again when it fails.")] = 0
