@@ -34,8 +34,8 @@ def ran(tmp_path_factory):
 
 def test_it_takes_the_same_number_of_turns_on_any_number_of_ranks(ran):
     (turns,) = {record["turns"]["plate"] for _, record, _ in ran.values()}
-    assert 20 < turns < 100
-    assert all(f"turns: plate {turns} of at most 100" in ended.out for ended, _, _ in ran.values())
+    assert 20 < turns < 80
+    assert all(f"turns: plate {turns} of at most 80" in ended.out for ended, _, _ in ran.values())
 
 
 def test_the_result_is_the_solution_and_has_the_same_bits_on_any_number_of_ranks(ran):

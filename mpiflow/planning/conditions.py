@@ -128,8 +128,16 @@ class Conditions:
         return self.passed(blocks, None)
 
     def passed(self, blocks: Blocks, guard: Guard | None, nbytes: int | None = None) -> Blocks:
-        """Give blocks that are skipped when ``guard`` does not hold, or the one in force."""
+        """Give blocks that are skipped when ``guard`` does not hold, or the one in force; ``nbytes`` is expected of each."""
         return Blocks(tuple([self._pass((task,), guard, nbytes) for task in blocks.tasks]), blocks.starts)
+
+    def _fed(self, blocks: Blocks, guard: Guard, first: Blocks) -> Blocks:
+        """What a turn gives the next one; all turns are expected to give as much as the first one, or guesses would add up."""
+        if len(blocks.tasks) != len(first.tasks):
+            return self.passed(blocks, guard)
+        nbytes = [self._graph.tasks[task].nbytes for task in first.tasks]
+        return Blocks(tuple([self._pass((task,), guard, size) for task, size in zip(blocks.tasks, nbytes, strict=True)]),
+                      blocks.starts)
 
     def _pass(self, tasks: tuple[int, ...], guard: Guard | None, nbytes: int | None = None) -> int:
         expected = self._estimates.handed(tasks[-1])
@@ -174,7 +182,7 @@ class Conditions:
             turn: Adds the tasks of a turn, which is fed what it is given; gives what it makes.
             evaluate: Gives the blocks of an expression over that.
         """
-        around, fed, gates, made, ends = self.guard, first, [], [], []
+        around, fed, given, gates, made, ends = self.guard, first, {}, [], [], []
         most = repetition.at_most
         for number in range(1, most + 1):
             made.append(turn(number, fed))
@@ -184,7 +192,10 @@ class Conditions:
             if number < most:
                 ends.append(self._ended(made[-1], (gates[-1], True), 0))
                 self.guard = around
-                fed = {name: self.passed(evaluate(item), (gates[-1], False)) for name, item in repetition.feed.items()}
+                fed = {}
+                for name, item in repetition.feed.items():
+                    blocks = evaluate(item)
+                    fed[name] = self._fed(blocks, (gates[-1], False), given.setdefault(name, blocks))
         ends.append(self._ended(made[-1], None if repetition.accepts else (gates[-1], True)))
         self._graph.turns[shown] = tuple(gates)
         return made[0], ends

@@ -572,7 +572,8 @@ class _Lowering:
                 else:
                     starts = pattern.starts
                     inputs.append(Input(name, blocks.tasks, (starts[number], starts[number + 1], starts[-1])))
-            tasks.append(self._apply(operation, tuple(inputs), given, pattern.rows(number)))
+            own = self.graph.tasks[dict(arguments)[operation.first].tasks[number]].nbytes if around else None
+            tasks.append(self._apply(operation, tuple(inputs), given, pattern.rows(number), own))
         return Blocks(tuple(tasks), pattern.starts)
 
     def _pairs(self, operation: Operation, call: Call) -> Blocks:

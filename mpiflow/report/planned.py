@@ -10,7 +10,7 @@ from mpiflow.errors import ranges
 from mpiflow.planning.explain import Choice, explain, reasons
 from mpiflow.planning.forecast import Forecast
 from mpiflow.planning.plan import Plan
-from mpiflow.planning.tasks import Task
+from mpiflow.planning.tasks import Kind, Task, TaskGraph
 from mpiflow.report.summary import count, human_bytes, table
 
 ROWS = 40           # steps that are listed
@@ -28,7 +28,8 @@ def text(found: Forecast) -> str:
     plan, machine = found.plan, found.machine
     head = (f"{found.name}: plan {plan.digest[:12]} for {count(machine.size, 'rank')} on "
             f"{count(len(set(machine.nodes)), 'node')}; {count(len(plan.ranks), 'task')}")
-    return "\n".join([head, *table(_steps(found)), *_times(found), *_moved(plan), *_replicas(plan), *_memory(found)])
+    return "\n".join([head, *table(_steps(found)), *_conditions(plan.graph), *_times(found), *_moved(plan), *_replicas(plan),
+                      *_memory(found)])
 
 
 def _steps(found: Forecast) -> list[list[str]]:
@@ -47,6 +48,16 @@ def _steps(found: Forecast) -> list[list[str]]:
     if len(groups) > ROWS:
         rows.append([f"and {len(groups) - ROWS} more", "", "", "", "", ""])
     return rows
+
+
+def _conditions(graph: TaskGraph) -> list[str]:
+    """What may be skipped; the plan counts it as if all of it ran."""
+    gates = {number for number, task in enumerate(graph.tasks) if task.kind is Kind.GATE and ("key", "when") in task.parameters}
+    steps = list(dict.fromkeys(task.step for task in graph.tasks if task.guard and task.guard[0] in gates))
+    lines = [f"conditional, counted as if they ran: {', '.join(map(_short, steps[:LINKS]))}"
+             + (f" and {len(steps) - LINKS} more" if len(steps) > LINKS else "")] if steps else []
+    turns = [f"repeated, all turns counted: {name}, at most {len(gates)}" for name, gates in graph.turns.items()]
+    return lines + turns[:LINKS] + ([f"  and {count(len(turns) - LINKS, 'repeated step')} more"] if len(turns) > LINKS else [])
 
 
 def _brought(plan: Plan) -> dict[int, int]:
@@ -193,10 +204,11 @@ def as_json(found: Forecast, step: str | None = None) -> str:
         "replicas": {"moved": list(plan.replicas), "held": list(plan.held)},
         "memory": list(found.simulation.memory), "memory_limit": found.machine.memory and list(found.machine.memory),
         "busy": list(found.simulation.busy),
+        "turns": plan.graph.turns,
         "tasks": [{"number": number, "id": task.id, "step": task.step, "instance": task.instance, "kind": task.kind,
                    "operation": task.operation,
                    "rank": plan.ranks[number], "start": starts[number], "seconds": seconds[number], "nbytes": nbytes[number],
-                   "needs": list(plan.graph.needs[number]), "route": plan.routes[number],
+                   "needs": list(plan.graph.needs[number]), "guard": task.guard, "route": plan.routes[number],
                    "holders": list(plan.holders.get(number, ())), "reason": why[number]}
                   for number, task in enumerate(plan.graph.tasks)]}
     if step is not None:
