@@ -58,3 +58,72 @@ def test_turns_after_the_last_one_are_skipped_in_few_epochs(ran):
         assert {task["state"] for task in record["tasks"]} == {"done", "skipped"}
         operations = [task for task in record["tasks"] if task["operation"].endswith("swept") and task["state"] == "done"]
         assert len(operations) == 4 * record["turns"]["plate"]
+
+
+OPS = """
+import os, signal, time
+from mpiflow import operation
+
+@operation
+def picky(x, how):
+    if how == "raise":
+        raise ValueError("no good")
+    if how == "sleep":
+        with open("attempts", "a") as opened:
+            opened.write("x")
+        time.sleep(30)
+    return x
+
+@operation
+def grown(x):
+    return 2 * x
+"""
+STEPS = """mpiflow: 1
+name: skips
+operations: [ops.py]
+datasets: {a: {arange: {stop: 4, start: 1}}}
+steps:
+  sweep: {for: {how: [well, raise, good]}, run: picky, in: {x: a}, with: {how: $how}, on-error: skip}
+  slow: {run: picky, in: {x: a}, with: {how: sleep}, timeout: 0.3, retries: 1, on-error: skip}
+  program:
+    for: {how: [0, TERM]}
+    run: [sh, -c, 'echo "told $how" >&2; [ $how = 0 ] || kill -$how $$$$; echo 7 > n.txt']
+    out: {n: n.txt}
+    on-error: skip
+  after: slow + 1
+  total: sum(sweep) + sum(program.n)
+results: {total: r.h5, after: r.h5, sweep.*: r.h5}
+"""
+
+
+def test_failures_that_are_skipped_are_told_and_others_do_without(tmp_path):
+    (tmp_path / "ops.py").write_text(OPS)
+    (tmp_path / "workflow.yaml").write_text(STEPS)
+    ended = mpiflow(2, "workflow.yaml", "--record", "run.json", cwd=tmp_path)
+    assert ended.status == 0, ended.err
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert file["total"][()] == 2 * 6 + 7 and set(file) == {"total", "sweep"}
+        assert set(file["sweep"]) == {"how=well", "how=good"}
+    assert "skipped: sweep[how=raise] has failed on rank" in ended.out and "no good" in ended.out
+    assert "skipped: slow has failed on rank" in ended.out and "took longer than 0.3 s" in ended.out
+    assert (tmp_path / "attempts").read_text() == "xx"
+    tasks = json.loads((tmp_path / "run.json").read_text())["tasks"]
+    (killed,) = [task for task in tasks if task["instance"] == "how=TERM" and task["kind"] == "apply" and task["error"]]
+    assert killed["state"] == "skipped" and "SIGTERM" in killed["error"] and "told TERM" in killed["error"]
+
+
+def test_a_limit_that_is_reached_is_one_failure_that_says_so(tmp_path):
+    (tmp_path / "ops.py").write_text(OPS)
+    (tmp_path / "workflow.yaml").write_text("""mpiflow: 1
+name: endless
+operations: [ops.py]
+datasets: {a: {arange: {stop: 4, start: 1}}}
+steps:
+  more: {run: grown, in: {x: a}, repeat: {feed: {x: more}, until: max(more) < 0, at-most: 5}}
+results: {more: more.npy}
+""")
+    ended = mpiflow(2, "workflow.yaml", cwd=tmp_path)
+    assert ended.status == 1 and "step 'more': 'until' did not hold after 5 turns" in ended.err
+    assert "also failed" not in ended.err and not (tmp_path / "more.npy").exists()
+    ended = mpiflow(None, "check", "workflow.yaml", cwd=tmp_path)
+    assert ended.status == 0, ended.err

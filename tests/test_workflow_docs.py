@@ -275,7 +275,7 @@ def test_loops_give_what_the_page_says(ran):
 
 def test_workflows_in_workflows_give_what_the_page_says(ran):
     x, y, _ = shared()
-    got = results(folder_of(ran, "workflow: inner.yaml") / "both.h5")
+    got = results(folder_of(ran, "scan: {for: {f") / "both.h5")
     centred = y - y.mean()
     near(got["both"], 2 * x.max() + (1 + 2 + 3 + 2) * centred.max())
     near(got["scan.spread"], [factor * centred.std() for factor in (1, 2, 3)])
@@ -299,6 +299,22 @@ def test_built_in_operations_give_what_the_page_says(ran):
     assert list(got["counts"]) == list(np.histogram(np.concatenate([x, y]), bins=20, range=(0, 1))[0])
     near(got["inside"], np.where((x > 0.25) & (x < 0.75), x, 0))
     near(got["ranked"], np.sort(np.concatenate([x, y, np.minimum(x, y).astype("float32")])))
+
+
+def test_choices_are_made_as_the_page_says(ran):
+    x, _, _ = shared()
+    with h5py.File(folder_of(ran, "spread_of_x: std") / "choice.h5") as opened:
+        assert set(opened) == {"counts", "largest", "kept"} and set(opened["kept"]) == {"c=1", "c=3"}
+        near(opened["largest"][()], 3 * x.max())
+        near(opened["counts"][()], np.histogram(x, 50, (0, 1))[0])
+
+
+def test_what_is_repeated_gives_what_the_page_says(ran):
+    numbers = generate(model.Random(shape=[1000], seed=1, low=1, high=9), 0, 1000)
+    with h5py.File(folder_of(ran, "run: improved") / "roots.h5") as opened:
+        near(opened["roots"][()], np.sqrt(numbers))
+        near(opened["shrunk.scaled"][()], numbers / 2**10)          # the first half of which all are below 0.01
+        assert set(opened["halves"]) == {"c=1", "c=1000"}
 
 
 def test_a_result_file_holds_what_the_page_says(ran):
