@@ -273,7 +273,7 @@ def test_a_program_is_expected_to_take_seconds(tmp_path):
 
 def test_policies_are_read():
     text = HEAD + "steps:\n  a: {run: sum(x), retries: 2, timeout: 10m, on-error: continue}\n  b: {run: sum(x), retries: 0}\n"
-    assert read_workflow(text, "w.yaml").policies == {"a": Policy(2, 600.0, stops=False)}
+    assert read_workflow(text, "w.yaml").policies == {"a": Policy(2, 600.0, "continue")}
 
 
 @pytest.mark.parametrize(("written", "seconds"), [(3, 3), (0.5, 0.5), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("1 d", 86400)])

@@ -84,11 +84,12 @@ class Executor:
 
     def prepare(self, tasks: Iterable[int]) -> None:
         """Get ready to run ``tasks``; others can be run as well, but take longer."""
+        optional = {number for number, task in enumerate(self._tasks) if task.optional}
         for number in tasks:
             task = self._tasks[number]
             joined = any(len(item.tasks) > 1 for item in task.inputs)
             if (task.kind is not Kind.APPLY or task.rows is not None or task.part is not None or joined or task.guard is not None
-                    or any(self._tasks[need].optional for need in task.needs)):
+                    or (optional and not optional.isdisjoint(task.needs))):
                 continue
             operation = self._registry[task.operation]
             names = [item.argument for item in task.inputs]
