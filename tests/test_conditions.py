@@ -415,6 +415,7 @@ def test_turns_that_are_known_to_be_over_are_not_asked_again():
     ("{for: {k: [1, 2]}, run: a * $k, when: $k > 1}\n  t: slope(s1)", "slope needs all blocks"),
     ("{run: together, in: {x: t}, ranks: 2}\n  t: {for: {k: [1, 2]}, run: a * $k, when: $k > 1}",
      "together is a parallel operation, and parts of what it is given may be skipped"),
+    ("{run: max(a), when: max(together(a)) > 1}", "together is a parallel operation; make it a step of its own"),
     ("{run: max(a), on-error: ignore}", "'on-error' must be one of"),
 ])
 def test_mistakes_are_told(step, message):

@@ -48,6 +48,11 @@ def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
                 workflow.fail_at(name, item, unknown_operation(item.operation, workflow.operations(name, registry)))
     for name in workflow.expressions:
         _check_parallel(workflow, registry, name, size)
+    for name, expression in asides:
+        for item in walk(expression):
+            operation = registry.get(workflow.operation(name, item.operation)) if isinstance(item, Call) else None
+            if operation is not None and operation.parallel:
+                workflow.fail_at(name, item, f"{operation.name} is a parallel operation; make it a step of its own")
     for name, loop in workflow.loops.items():
         check_files(workflow, name, loop, sources)
     unusable = workflow.broken_datasets()
