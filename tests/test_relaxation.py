@@ -110,6 +110,8 @@ def test_failures_that_are_skipped_are_told_and_others_do_without(tmp_path):
     tasks = json.loads((tmp_path / "run.json").read_text())["tasks"]
     (killed,) = [task for task in tasks if task["instance"] == "how=TERM" and task["kind"] == "apply" and task["error"]]
     assert killed["state"] == "skipped" and "SIGTERM" in killed["error"] and "told TERM" in killed["error"]
+    ended = mpiflow(None, "export", "wfformat", "run.json", "-o", "ran.json", cwd=tmp_path)
+    assert ended.status == 0, ended.err
 
 
 def test_a_limit_that_is_reached_is_one_failure_that_says_so(tmp_path):

@@ -147,7 +147,7 @@ class _Ran:
             self.children[parent].append(number)
 
     def _read(self, task: _Task) -> list[str]:
-        return list(dict.fromkeys(file for needed in task.needs for file in self.made[needed].values()))
+        return list(dict.fromkeys(file for needed in task.needs for file in self.made.get(needed, {}).values()))
 
     def _file(self, wanted: str, size: int) -> str:
         name = self._unused(_FILE_LETTERS.sub("_", wanted), "file ")
