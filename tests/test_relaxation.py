@@ -60,6 +60,13 @@ def test_turns_after_the_last_one_are_skipped_in_few_epochs(ran):
         assert len(operations) == 4 * record["turns"]["plate"]
 
 
+def test_when_all_is_kept_nothing_is_said_of_turns(tmp_path):
+    for how in ([], ["--resume"]):
+        ended = mpiflow(None, WORKFLOW, *how, cwd=tmp_path)
+        assert ended.status == 0, ended.err
+    assert "turns:" not in ended.out and ended.out.count(", kept") == ended.out.count("result: results/plate.h5, kept") == 1
+
+
 OPS = """
 import os, signal, time
 from mpiflow import operation

@@ -217,7 +217,7 @@ def _results(outcome: Outcome) -> list[str]:
                 lines.append(f"result: {file} ({_listed(written, 4)}), written by rank {entry.rank}")
             if left_out:
                 lines.append(f"not written to {file}, because it was skipped: {_listed(left_out, 4)}")
-        elif task.kind is Kind.KEPT and task.block is None and not task.operation:
+        elif task.kind is Kind.KEPT and not task.operation and "file" in dict(task.parameters):
             lines.append(f"result: {outcome.request.results / task.step}, kept")
     return lines
 
