@@ -161,9 +161,10 @@ class Record(Struct, frozen=True):
 
 
 class Waited(Struct, frozen=True):
-    """A block that a rank waits for: the task that makes it, the rank that it comes from, and the state of that task."""
+    """A block that a rank waits for: the task that makes it and its name, the rank that it comes from, the state of that task."""
 
     task: int
+    name: str
     source: int
     state: str
 
@@ -183,14 +184,19 @@ class RankState(Struct, frozen=True):
         ended: Whether the rank has come to the end of the run.
         num_tasks: Tasks that are placed on it now; with those that it has run.
         num_done, num_failed: How many of them are done and have failed.
-        running: The task that runs; None if none does.
+        running: The task that runs; None if none does,
+        doing: and its name.
         since: When that started, as a time of day [s].
         waiting: Blocks that it waits for, the first of them; only while nothing runs.
         num_waiting: How many there are.
         sent, received: Bytes sent, and blocks received.
         memory: What its process takes [bytes].
         epochs: Version of its catalog.
-        all_done: How many tasks of all ranks are done, as it knows,
+        workflow: Name of the workflow.
+        seconds: How long tasks have been running [s].
+        size: Number of ranks.
+        all_tasks: Tasks of all ranks,
+        all_done: how many of them are done, as it knows,
         all_failed: and have failed.
     """
 
@@ -207,6 +213,7 @@ class RankState(Struct, frozen=True):
     num_done: int = 0
     num_failed: int = 0
     running: int | None = None
+    doing: str = ""
     since: float = 0.0
     waiting: tuple[Waited, ...] = ()
     num_waiting: int = 0
@@ -214,6 +221,10 @@ class RankState(Struct, frozen=True):
     received: int = 0
     memory: int = 0
     epochs: int = 0
+    workflow: str = ""
+    seconds: float = 0.0
+    size: int = 1
+    all_tasks: int = 0
     all_done: int = 0
     all_failed: int = 0
 
@@ -273,6 +284,14 @@ def write_whole(folder: Path, file: str, what: Any) -> None:
         with contextlib.suppress(OSError):
             aside.unlink()
         raise
+
+
+def birth(pid: int, processes: Path = Path("/proc")) -> int:
+    """Say when a process of this node was started, in clock ticks since the node was; 0 if there is none. Local."""
+    try:
+        return int((processes / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 # Reading
