@@ -101,13 +101,13 @@ class Live:
         """Write the plan, unless another node has, which sees the same disk."""
         self._writes = self._writes or not turn or not (folder / PLAN).exists()
         if self._writes:
-            write_whole(folder, PLAN, _open(view.so_far()))
+            write_whole(folder, PLAN, record(view.so_far(), over=False))
             self._next_progress = view.own.time + _OFTEN
 
     def _keep_progress(self, view: View, folder: Path) -> None:
         began = time.thread_time()
         self._epochs = view.own.epochs
-        write_whole(folder, PROGRESS, _open(view.so_far()))
+        write_whole(folder, PROGRESS, record(view.so_far(), over=False))
         self._next_progress = view.own.time + max(_OFTEN, _SHARE * (time.thread_time() - began))
 
     # Lines
@@ -126,8 +126,3 @@ class Live:
 def _turn(rank: int, hosts: tuple[str, ...]) -> int | None:
     """Say which of the nodes this rank stands for, counted in order of their lowest ranks; None if another one does."""
     return len(set(hosts[:rank])) if hosts.index(hosts[rank]) == rank else None
-
-
-def _open(outcome: Outcome) -> dict:
-    """What is known before the end."""
-    return record(outcome) | {"status": None}

@@ -31,7 +31,7 @@ _STATE = re.compile(r"rank-(\d+)\.json")
 _LINES = re.compile(r"rank-(\d+)\.lines")
 
 
-class TaskRecord(Struct, frozen=True):
+class TaskRecord(Struct, frozen=True, gc=False):
     """One task: what it is, what was planned, and what is known of how it went.
 
     Attributes:
