@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mpiflow.report.console import CLEAR, note, show, speaks, warn
 from mpiflow.report.progress import Gauge, display, line, next_line
-from mpiflow.report.record import record
+from mpiflow.report.record import known
 from mpiflow.report.terminal import terminal, width
 from mpiflow.storage.runs import PLAN, PROGRESS, RECORD, run_folder, state_file, write_whole
 
@@ -73,7 +73,7 @@ class Live:
         """Write what came of the run, on the rank that speaks, and on others whose disk it does not see."""
         if not self.error and (speaks(outcome.rank) or self._writes):
             try:
-                write_whole(run_folder(self._store, outcome.run), RECORD, record(outcome))
+                write_whole(run_folder(self._store, outcome.run), RECORD, known(outcome))
             except OSError as error:
                 self.error = os.strerror(error.errno) if error.errno else str(error)
         if self.error and speaks(outcome.rank):
@@ -101,13 +101,13 @@ class Live:
         """Write the plan, unless another node has, which sees the same disk."""
         self._writes = self._writes or not turn or not (folder / PLAN).exists()
         if self._writes:
-            write_whole(folder, PLAN, record(view.so_far(), over=False))
+            write_whole(folder, PLAN, known(view.so_far(), over=False))
             self._next_progress = view.own.time + _OFTEN
 
     def _keep_progress(self, view: View, folder: Path) -> None:
         began = time.thread_time()
         self._epochs = view.own.epochs
-        write_whole(folder, PROGRESS, record(view.so_far(), over=False))
+        write_whole(folder, PROGRESS, known(view.so_far(), over=False))
         self._next_progress = view.own.time + max(_OFTEN, _SHARE * (time.thread_time() - began))
 
     # Lines

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 import mpiflow
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 _STATES = {state: state.name.lower() for state in State}
 
 
-def record(outcome: Outcome, over: bool = True) -> Record:
+def record(outcome: Outcome) -> dict[str, Any]:
+    """Give everything that is known at the end of a run as plain values."""
+    return msgspec.to_builtins(known(outcome))
+
+
+def known(outcome: Outcome, over: bool = True) -> Record:
     """Give everything that is known of a run.
 
     Args:
