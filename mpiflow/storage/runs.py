@@ -287,9 +287,10 @@ def write_whole(folder: Path, file: str, what: Any) -> None:
 
 
 def birth(pid: int, processes: Path = Path("/proc")) -> int:
-    """Say when a process of this node was started, in clock ticks since the node was; 0 if there is none. Local."""
+    """Say when a process of this node was started, in clock ticks since the node was; 0 if it is over. Local."""
     try:
-        return int((processes / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[19])
+        fields = (processes / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[19]) if fields[0] not in (b"Z", b"X") else 0
     except (OSError, ValueError, IndexError):
         return 0
 
