@@ -296,7 +296,7 @@ class Round:
 
     def _view(self, last: bool) -> View:
         """Look at the run from here, as the teller's thread does."""
-        setting, rank, workflow = self._setting, self._setting.comm.rank, self._setting.local.workflow
+        setting, rank, workflow = self._setting, self._state.rank, self._setting.local.workflow
         setting.printed.catch_up()
         seconds = self._seconds if last else time.time() - self._left.starts[-1]
         own = standing(setting.run, workflow.document.name, setting.names[rank], seconds, self._state, self._loop, last)

@@ -79,8 +79,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
                     raise end
                 return end
     finally:
-        crew.folders.close()
-        crew.printed.close()
+        crew.close()
         stops.close()
 
 
@@ -107,8 +106,8 @@ class _Crew:
         self._left = Left()
         self.folders = Folders(request.scratch)
         self._lines: Lines | None = None
-        self.printed = printed
-        self.printed.listen()                   # before modules of operations ask for these streams
+        self._printed = printed
+        self._printed.listen()                   # before modules of operations ask for these streams
 
     def attempt(self, conclude: Callable[[Outcome], None]) -> Outcome:
         """Meet the others, and go on from where all are. **Collective**.
@@ -146,6 +145,13 @@ class _Crew:
         self._left.over = None
         return run_rounds(self._setting(epochs, names, watch), self._left, conclude)
 
+    def close(self) -> None:
+        """Give back what this process had."""
+        self.folders.close()
+        self._printed.close()
+        if self._lines:
+            self._lines.close()
+
     def _return(self) -> _Return:
         return _Return(self._name, bool(self._hellos), self._left.over is not None)
 
@@ -182,13 +188,13 @@ class _Crew:
             self._keeper = Keeper(local.workflow.document.name, local.registry, request.blocks, run, self._name, hosts[comm.rank])
         if self._lines is None:
             self._lines = Lines(run_folder(request.store.absolute(), run), self._name)
-            self.printed.keep = self._lines.append
+            self._printed.keep = self._lines.append
         machine = measured(comm, epochs, hosts)
         if request.memory is not None:
             machine = dataclasses.replace(machine, memory=(request.memory,) * comm.size)
         return Setting(comm, request, local, graph, hosts, machine,
                        merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self._stops, watch,
-                       self.folders, tuple(self._warnings), self._again, run, tuple(names), self._observe, self.printed)
+                       self.folders, tuple(self._warnings), self._again, run, tuple(names), self._observe, self._printed)
 
     def settled(self, over: bool, failure: Exception | None = None) -> bool:
         """Whether all have come to the end and may part; if not, go on with those that are alive. **Collective**.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MODES = ("auto", "live", "lines", "off")
 _OFTEN = 2.0            # seconds between two files of progress, at least,
 _SHARE = 300            # and so many times what one takes of the processor
-_TURN = 2.0             # seconds that each node leaves to the one before it, which may see the same disk
+_TURN = 3.0             # seconds that other nodes leave to that of the lowest rank: they may see the same disk
 
 
 class Live:
@@ -73,7 +73,9 @@ class Live:
         """Write what came of the run, on the rank that speaks, and on others whose disk it does not see."""
         if not self.error and (speaks(outcome.rank) or self._writes):
             try:
-                write_whole(run_folder(self._store, outcome.run), RECORD, known(outcome))
+                folder = run_folder(self._store, outcome.run)
+                write_whole(folder, RECORD, known(outcome))
+                (folder / PROGRESS).unlink(missing_ok=True)
             except OSError as error:
                 self.error = os.strerror(error.errno) if error.errno else str(error)
         if self.error and speaks(outcome.rank):
@@ -88,18 +90,19 @@ class Live:
         if own.time >= self._next_state or own.ended:
             self._next_state = own.time + own.period * 0.9
             write_whole(folder, state_file(own.name), own)
-        turn = _turn(own.rank, view.hosts)
-        if turn is None or own.ended:
+        if own.ended or own.rank != view.hosts.index(own.host):
             return
-        if self._planned != view.state.plan.digest and view.seconds > turn * _TURN:
-            self._planned = view.state.plan.digest
-            self._keep_plan(view, folder, turn)
+        plan = view.so_far().plan.digest        # that of this round, whatever plans have followed it
+        first = speaks(own.rank)
+        if self._planned != plan and (first or view.seconds > _TURN):
+            self._planned = plan
+            self._keep_plan(view, folder, first)
         if self._writes and own.time >= self._next_progress and own.epochs != self._epochs:
             self._keep_progress(view, folder)
 
-    def _keep_plan(self, view: View, folder: Path, turn: int) -> None:
+    def _keep_plan(self, view: View, folder: Path, first: bool) -> None:
         """Write the plan, unless another node has, which sees the same disk."""
-        self._writes = self._writes or not turn or not (folder / PLAN).exists()
+        self._writes = self._writes or first or not (folder / PLAN).exists()
         if self._writes:
             write_whole(folder, PLAN, known(view.so_far(), over=False))
             self._next_progress = view.own.time + _OFTEN
@@ -121,8 +124,3 @@ class Live:
         else:
             self._next_line = next_line(view.seconds)
             note(line(found))
-
-
-def _turn(rank: int, hosts: tuple[str, ...]) -> int | None:
-    """Say which of the nodes this rank stands for, counted in order of their lowest ranks; None if another one does."""
-    return len(set(hosts[:rank])) if hosts.index(hosts[rank]) == rank else None

@@ -20,6 +20,7 @@ FIRST_LINE = 10.0       # seconds before the first line in a log, and at least b
 _RARER = 20             # later so many of their distance have passed: 16 lines a minute at most, 80 in an hour, 220 in a month
 _LETTERS = 32           # ranks that have a letter each
 _BAR = 20               # columns of the bar
+_SOON = 0.5             # seconds that are not worth a word
 
 
 class Doing(StrEnum):
@@ -104,21 +105,25 @@ class Gauge:
             for rank, settled in enumerate(catalog.settled)])
 
     def _left(self, state: PeerState, states: np.ndarray, took: np.ndarray, seconds: float) -> float | None:
-        """What is left to do takes as long as the rank with most of it does, and all at the pace so far."""
+        """What is left takes as long as the rank with most of it does, and all of it at the pace so far.
+
+        Steps of which something is done tell how wrong the plan is of them. If most of what is left is of others, it is believed.
+        """
         done, still = states == State.DONE, states < State.CANCELLED
-        if not len(states) or not still.any():
+        if not still.any():
             return 0.0
-        elapsed, plan = sum(state.catalog.elapsed), state.plan
-        if not done.any() or not took[done].sum():
-            return plan.seconds - seconds if plan.seconds > seconds else None
-        planned, actual = (np.bincount(self._groups[done], each[done], minlength=self._groups.max() + 1)
-                           for each in (self._expected, took))
-        usual = took[done].sum() / max(self._expected[done].sum(), 1e-12)
-        ratios = np.where(planned > 0, actual / np.maximum(planned, 1e-12), usual)
-        open_seconds = self._expected[still] * ratios[self._groups[still]]
-        busiest = np.bincount(self._ranks[still], open_seconds).max()
-        pace = (took[done].sum() + elapsed) / max(seconds, 1e-9)
-        return float(max(open_seconds.sum() - elapsed, 0.0) / pace if pace > 1 else max(busiest - elapsed, 0.0))
+        num = self._groups.max() + 1
+        planned, actual = (np.bincount(self._groups[done], each[done], minlength=num) for each in (self._expected, took))
+        seen = np.bincount(self._groups[done], minlength=num) > 0
+        if 2 * seen[self._groups[still]].sum() < still.sum():
+            left = state.plan.seconds - seconds
+        else:
+            ratios = np.where(seen, actual / np.maximum(planned, 1e-12), 1.0)
+            open_seconds, elapsed = (self._expected * ratios[self._groups])[still], sum(state.catalog.elapsed)
+            pace = max((took[done].sum() + elapsed) / max(seconds, 1e-9), 1.0)
+            busiest = np.bincount(self._ranks[still], open_seconds).max()
+            left = float(max((open_seconds.sum() - elapsed) / pace, busiest - elapsed))
+        return left if left >= _SOON else None  # what runs takes longer than expected, and nobody knows how long
 
 
 # When

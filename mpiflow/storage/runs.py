@@ -272,7 +272,7 @@ def write_whole(folder: Path, file: str, what: Any) -> None:
     Raises:
         OSError: It cannot be written; what was there is still there.
     """
-    aside = folder / f".{file}.{os.getpid()}"
+    aside = folder / f".{file}.{os.urandom(4).hex()}"
     try:
         try:
             aside.write_bytes(msgspec.json.encode(what))
