@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MODES = ("auto", "live", "lines", "off")
 _OFTEN = 2.0            # seconds between two files of progress, at least,
 _SHARE = 300            # and so many times what one takes of the processor
+_EACH = 3e-4            # seconds for each task before the plan is written: a hundred times what that takes
 _TURN = 3.0             # seconds that other nodes leave to that of the lowest rank: they may see the same disk
 
 
@@ -93,24 +94,20 @@ class Live:
         if own.ended or own.rank != view.hosts.index(own.host):
             return
         plan = view.so_far().plan.digest        # that of this round, whatever plans have followed it
-        first = speaks(own.rank)
-        if self._planned != plan and (first or view.seconds > _TURN):
-            self._planned = plan
-            self._keep_plan(view, folder, first)
-        if self._writes and own.time >= self._next_progress and own.epochs != self._epochs:
-            self._keep_progress(view, folder)
+        if self._planned != plan:
+            first = speaks(own.rank)
+            if view.seconds > _EACH * own.all_tasks + _TURN * (not first):
+                self._planned = plan
+                self._writes = self._writes or first or not (folder / PLAN).exists()    # another node may see the same disk
+                if self._writes:
+                    self._keep_known(view, folder, PLAN)
+        elif self._writes and own.time >= self._next_progress and own.epochs != self._epochs:
+            self._keep_known(view, folder, PROGRESS)
 
-    def _keep_plan(self, view: View, folder: Path, first: bool) -> None:
-        """Write the plan, unless another node has, which sees the same disk."""
-        self._writes = self._writes or first or not (folder / PLAN).exists()
-        if self._writes:
-            write_whole(folder, PLAN, known(view.so_far(), over=False))
-            self._next_progress = view.own.time + _OFTEN
-
-    def _keep_progress(self, view: View, folder: Path) -> None:
+    def _keep_known(self, view: View, folder: Path, file: str) -> None:
         began = time.thread_time()
         self._epochs = view.own.epochs
-        write_whole(folder, PROGRESS, known(view.so_far(), over=False))
+        write_whole(folder, file, known(view.so_far(), over=False))
         self._next_progress = view.own.time + max(_OFTEN, _SHARE * (time.thread_time() - began))
 
     # Lines
