@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mpiflow.planning.plan import Plan
 
 FIRST_LINE = 10.0       # seconds before the first line in a log, and at least between two,
-_RARER = 20             # later so many times less than what has passed: 79 lines in an hour, 144 in a day, 213 in a month
+_RARER = 20             # later this part of what has passed: 79 lines in an hour, 144 in a day, 214 in a month
 _LETTERS = 32           # ranks that have a letter each
 _BAR = 20               # columns of the bar
 _SOON = 0.5             # seconds that are not worth a word
