@@ -7,6 +7,8 @@ import threading
 
 from mpiflow.operations.printed import LONGEST, Printed
 
+NAMES = {1: "a", 2: "b", 3: "fit", 4: "sweep[T=300]", 5: "run"}
+
 
 class Kept:
     """Streams of this process, what came through, and the lines that were kept."""
@@ -15,7 +17,8 @@ class Kept:
         self.lines, self.task = [], None
         self.out, self.err = io.StringIO(), io.StringIO()
         self.printed = Printed(before or {})
-        self.printed.doing = lambda: self.task
+        self.printed.doing = lambda: self.task and self.task[0]
+        self.printed.name_of = lambda task: NAMES[task]
         self.printed.keep = lambda task, name, stream, lines: self.lines.extend((task, name, stream, line) for line in lines)
 
     @contextlib.contextmanager

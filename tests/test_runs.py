@@ -97,11 +97,11 @@ def test_a_process_is_known_by_its_start():
 
 # Lines
 
-def test_lines_are_there_as_soon_as_they_are_appended(tmp_path):
+def test_lines_are_there_at_once(tmp_path):
     lines = Lines(tmp_path / "r", 3)
     assert not (tmp_path / "r").exists()
     lines.append(7, "y[T=300]", "out", ["one", "two \N{GREEK SMALL LETTER ALPHA}", "\udcff"])
-    lines.append(8, "z", "err", [""])
+    lines.append(8, "z", "err", [""])           # what waits goes with an error
     found = list(read_lines(tmp_path / "r"))
     assert [(rank, line.task, line.name, line.stream, line.text) for rank, line in found] == [
         (3, 7, "y[T=300]", "out", "one"), (3, 7, "y[T=300]", "out", "two \N{GREEK SMALL LETTER ALPHA}"),
@@ -120,6 +120,7 @@ def test_who_prints_without_end_fills_no_disk(tmp_path):
     lines = Lines(tmp_path, 0, most=500)
     for _ in range(100):
         lines.append(1, "y", "out", ["x" * 50])
+    lines.close()
     texts = [line.text for _, line in read_lines(tmp_path)]
     assert 2 <= len(texts) < 10 and texts[-1] == "mpiflow: tasks on this rank print too much; no more of it is kept"
 
@@ -130,6 +131,29 @@ def test_a_disk_that_takes_no_lines_is_no_failure(tmp_path):
     lines.append(1, "y", "out", ["lost"])
     assert lines.error == "File exists" or lines.error == "Not a directory"
     lines.append(1, "y", "out", ["lost"])
+
+
+def test_lines_in_quick_succession_share_a_write(tmp_path):
+    lines = Lines(tmp_path, 0)
+    for number in range(20_000):
+        lines.append(1, "y", "out", [str(number)])
+    seen = [line.text for _, line in read_lines(tmp_path)]
+    assert 0 < len(seen) <= 20_000
+    lines.flush()
+    assert [line.text for _, line in read_lines(tmp_path)] == list(map(str, range(20_000)))
+
+
+def test_a_child_does_not_write_what_waits_once_more(tmp_path):
+    lines = Lines(tmp_path, 0)
+    lines.append(1, "y", "out", ["first"])
+    lines.append(1, "y", "out", ["waits"])
+    child = os.fork()
+    if not child:
+        lines.append(1, "y", "err", ["child"])
+        os._exit(0)
+    os.waitpid(child, 0)
+    lines.close()
+    assert [line.text for _, line in read_lines(tmp_path)] == ["first", "waits", "child"]
 
 
 def test_a_line_has_its_time(tmp_path):

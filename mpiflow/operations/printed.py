@@ -15,6 +15,7 @@ from threading import Lock, get_ident
 from typing import Any, TextIO
 
 LONGEST = 64 << 10      # characters of a line: a longer one is kept in pieces
+_PIECES = 1000          # and is looked at after so many pieces, or when one has so many characters
 _PIECE = 1 << 20        # bytes of a program's output that are read at a time
 
 NOTHING: Mapping[str, str] = {}
@@ -26,16 +27,19 @@ class Printed:
     """Takes what tasks of this rank print.
 
     Attributes:
-        doing: Gives number and name of the task that runs; None if none does, and then nothing is kept.
+        doing: Gives the number of the task that runs; None if none does, and then nothing is kept.
+        name_of: Gives the name of a task.
         keep: Keeps lines; None if nobody wants them.
+        flush: Brings them to where others see them.
     """
 
     def __init__(self, before: Mapping[str, str] = NOTHING) -> None:
         """Do nothing yet; ``before`` precedes each line on "out" and "err", and is not kept."""
         self._before = before
-        self.doing: Callable[[], tuple[int, str] | None] = lambda: None
+        self.doing: Callable[[], int | None] = lambda: None
+        self.name_of: Callable[[int], str] = str
         self.keep: Keep | None = None
-        self._rests: dict[tuple[int, str], tuple[int, str, str]] = {}      # by thread and stream: a line without its end
+        self.flush: Callable[[], None] = lambda: None
         self._followed: list[_Followed] = []
         self._following = Lock()
         self._tees: list[tuple[str, TextIO, Tee]] = []
@@ -51,34 +55,12 @@ class Printed:
 
     def close(self) -> None:
         """Take no more; what user code has put in place of our streams stays."""
-        for task, name, stream, rest in [(*found, key[1], text) for key, (*found, text) in self._rests.items()]:
-            if self.keep:
-                self.keep(task, name, stream, [rest])
-        self._rests.clear()
         for name, stream, tee in self._tees:
+            tee.end()
             if getattr(sys, name) is tee:
                 setattr(sys, name, stream)
+        self.flush()
         self._tees, self.keep = [], None
-
-    def take(self, stream: str, text: str) -> None:
-        """Note what the running task has printed."""
-        keep, doing = self.keep, self.doing()
-        if keep is None or doing is None:
-            return
-        key = get_ident(), stream
-        task, name, rest = self._rests.pop(key, (*doing, ""))
-        if task != doing[0]:                    # one that is over has not ended its line
-            keep(task, name, stream, [rest])
-            rest = ""
-        *whole, rest = (rest + text).split("\n")
-        if whole:
-            keep(*doing, stream, [_shown(line) for line in whole])
-        if len(rest) > LONGEST:
-            rest = _shown(rest)
-            keep(*doing, stream, [rest[:LONGEST]])
-            rest = rest[LONGEST:]
-        if rest:
-            self._rests[key] = (*doing, rest)
 
     # Programs
 
@@ -87,7 +69,8 @@ class Printed:
         """Keep what the program of the running task writes to ``files``, for each of "out" and "err"."""
         keep, doing = self.keep, self.doing()
         if keep is not None and doing is not None:
-            self._followed = [_Followed(file, partial(keep, *doing, stream)) for stream, file in files.items()]
+            name = self.name_of(doing)
+            self._followed = [_Followed(file, partial(keep, doing, name, stream)) for stream, file in files.items()]
         try:
             yield
         finally:
@@ -95,28 +78,35 @@ class Printed:
             self._followed = []
 
     def catch_up(self, ended: bool = False) -> None:
-        """Keep what programs have written since the last time; for any thread."""
+        """Keep what programs have written since the last time, and let others see all that was kept; for any thread."""
         if self._followed:
             with self._following:
                 for followed in self._followed:
                     followed.catch_up(ended)
+        self.flush()
 
 
 class Tee:
-    """Stands for a stream, and lets somebody know what is written."""
+    """Stands for a stream, and keeps what is written."""
 
     def __init__(self, stream: TextIO, name: str, printed: Printed, before: str) -> None:
         self._stream, self._name, self._printed, self._before = stream, name, printed, before
         self._fresh = True                      # the last line is at its end
+        self._begun: dict[int, tuple[int, list[str]]] = {}      # for each thread: task, pieces of a line
 
     def write(self, text: str) -> int:
-        """Write, and let it be noted."""
+        """Write, and keep the lines that are whole."""
         if self._before and text:
             self._stream.write(self._before + text if self._fresh else text)
             self._fresh = text.endswith("\n")
         else:
             self._stream.write(text)
-        self._printed.take(self._name, text)
+        if self._printed.keep is not None:
+            begun, doing = self._begun.get(get_ident()), self._printed.doing()
+            if begun is None or "\n" in text or doing != begun[0] or max(len(begun[1]), len(text)) > _PIECES:
+                self._take(begun, doing, text)
+            else:
+                begun[1].append(text)
         return len(text)
 
     def writelines(self, lines: Sequence[str]) -> None:
@@ -124,8 +114,42 @@ class Tee:
         for line in lines:
             self.write(line)
 
+    def flush(self) -> None:
+        """Flush, and let others see what was kept."""
+        self._stream.flush()
+        self._printed.flush()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+    def _take(self, begun: tuple[int, list[str]] | None, doing: int | None, text: str) -> None:
+        if begun:
+            del self._begun[get_ident()]
+            if begun[0] == doing:
+                text = "".join(begun[1]) + text
+            else:                               # a task that is over has not ended its line
+                self._keep(begun[0], ["".join(begun[1])])
+        if doing is None:
+            return
+        *whole, rest = text.split("\n")
+        if whole:
+            self._keep(doing, whole)
+        if len(rest) > LONGEST:
+            rest = _shown(rest)
+            self._keep(doing, [rest[at:at + LONGEST] for at in range(0, len(rest), LONGEST)])
+        elif rest:
+            self._begun[get_ident()] = doing, [rest]
+
+    def _keep(self, task: int, lines: Sequence[str]) -> None:
+        keep = self._printed.keep
+        if keep:
+            keep(task, self._printed.name_of(task), self._name, [_shown(line) for line in lines])
+
+    def end(self) -> None:
+        """Keep what has not come to the end of its line."""
+        for task, parts in list(self._begun.values()):
+            self._keep(task, ["".join(parts)])
+        self._begun.clear()
 
 
 class _Followed:

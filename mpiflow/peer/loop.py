@@ -260,6 +260,10 @@ class Loop:
         task, since = self._state.running, self._since
         return None if task is None or since is None else (task, since)
 
+    def inside_task(self) -> int | None:
+        """The task whose code runs now; for any thread."""
+        return None if self._since is None else self._state.running
+
     # What the state machine has done
 
     @property

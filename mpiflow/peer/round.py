@@ -172,7 +172,7 @@ class Round:
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
                           setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE),
                           self._spill, self._copies)
-        setting.printed.doing = self._printing
+        setting.printed.doing, setting.printed.name_of = self._loop.inside_task, lambda task: graph.tasks[task].name
         self._teller = setting.observe and Teller(self._view, setting.observe, 0.0 if setting.again else FIRST)
         exchange(epochs, b"")                   # all have a plan
         left.starts.append(time.time())
@@ -305,11 +305,6 @@ class Round:
     def _still(self, ended: bool) -> None:
         if self._teller:
             self._teller.close(ended)
-
-    def _printing(self) -> tuple[int, str] | None:
-        """Number and name of the task whose code may print now."""
-        doing = self._loop.doing
-        return None if doing is None else (doing[0], self._plan.graph.tasks[doing[0]].name)
 
     def _spilled(self) -> tuple[str, int, int, int]:
         spill, peak = self._spill, getrusage(RUSAGE_SELF).ru_maxrss << 10

@@ -188,7 +188,7 @@ class _Crew:
             self._keeper = Keeper(local.workflow.document.name, local.registry, request.blocks, run, self._name, hosts[comm.rank])
         if self._lines is None:
             self._lines = Lines(run_folder(request.store.absolute(), run), self._name)
-            self._printed.keep = self._lines.append
+            self._printed.keep, self._printed.flush = self._lines.append, self._lines.flush
         machine = measured(comm, epochs, hosts)
         if request.memory is not None:
             machine = dataclasses.replace(machine, memory=(request.memory,) * comm.size)

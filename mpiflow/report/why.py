@@ -187,7 +187,7 @@ def _blockers(sight: Sight, tasks: Sequence[TaskRecord]) -> Iterator[Blocker]:
 
 def _standing(sight: Sight, task: TaskRecord, rank: int) -> str:
     """What a task that could run does."""
-    node = f" ({sight.record.hosts[rank]})" if 0 <= rank < len(sight.record.hosts) else ""
+    node = "".join(f" ({host})" for host in sight.record.hosts[rank:rank + 1])
     operation = f", operation {task.operation}" if task.operation else ""
     seconds = sight.running_for(task)
     if task.state == "running":
