@@ -3,13 +3,17 @@
 import contextlib
 import json
 import os
+import pty
+import re
+import select
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from launching import mpiflow, started
+from launching import ROOT, mpiflow, started
 from msgspec.structs import replace
 
 from mpiflow.cli.main import main
@@ -81,6 +85,13 @@ def test_a_run_on_other_nodes_is_taken_to_be_over_when_it_is_silent_for_long():
 
 def test_a_run_of_which_no_rank_is_seen_is_silent():
     assert Sight("r", record(), {}, NOW).condition is Condition.SILENT
+
+
+def test_a_run_whose_ranks_have_all_ended_is_over_even_if_its_record_is_elsewhere():
+    ended = {name: replace(state, ended=True, all_done=6) for name, state in STATES.items()}
+    assert sight(states=ended, alive=(False, None)).condition is Condition.DONE
+    stopped = {name: replace(state, all_done=5) for name, state in ended.items()}
+    assert sight(states=stopped, alive=(False, None)).condition is Condition.STOPPED
 
 
 # Status
@@ -322,6 +333,32 @@ def test_a_run_is_seen_from_a_second_shell_while_it_goes_on_and_after_it_was_kil
     newest = max((folder / ".mpiflow" / "runs").iterdir())
     assert json.loads((newest / "record.json").read_bytes()) == json.loads((folder / "record.json").read_bytes()) | {
         "started": json.loads((newest / "record.json").read_bytes())["started"]}
+
+
+def test_a_terminal_shows_one_line_in_place_of_another_and_status_can_watch(folder):
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    command = ["mpirun", "-n", "2", sys.executable, "-m", "mpiflow", "workflow.yaml"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=follower, text=True,
+                          start_new_session=True) as process:
+        try:
+            os.close(follower)
+            shown = b""
+            while shown.count(b"\r\33[K") < 3 or b"/7  [" not in shown:
+                assert select.select([leader], [], [], 60)[0], shown
+                shown += os.read(leader, 4096)
+            assert re.search(rb"\r\x1b\[K[3-5]/7  \[[#-]{20}\]  0:0\d  ", shown)
+            with started([sys.executable, "-m", "mpiflow", "status", "--watch"], cwd=folder) as watching:
+                assert watching.stdout.readline().startswith("held: running")
+                (folder / "go").touch()
+                out, _ = process.communicate(timeout=60)
+                watched, _ = watching.communicate(timeout=60)
+            assert "\nheld: done" in watched and watched.endswith("7 of 7 steps done\n\n")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0 and out.startswith("first sees 10 rows\n"), "lines in a pipe are as they were"
+    os.close(leader)
 
 
 def wait_gone(pids):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mpiflow.cli.arguments import add_json
 from mpiflow.cli.runs import add_run, chosen_run, look
-from mpiflow.report.condition import Condition
-from mpiflow.report.console import say
+from mpiflow.report.condition import Condition, Sight
+from mpiflow.report.console import renew, say
 from mpiflow.report.status import status_json, status_text
 
 HELP = "say how a run stands, from a second shell while it goes on, or after its job was killed"
@@ -39,8 +39,11 @@ def execute(chosen: argparse.Namespace) -> int:
     run = chosen_run(chosen.store, chosen.run)
     while True:
         sight = look(chosen.store, run)
-        say(json.dumps(status_json(sight), indent=1) if chosen.json else status_text(sight))
+        (renew if chosen.watch and not chosen.json else say)(_told(sight, chosen.json))
         if not chosen.watch or sight.condition is not Condition.RUNNING:
             return 0
         time.sleep(_EVERY)
-        say("")
+
+
+def _told(sight: Sight, as_json: bool) -> str:
+    return json.dumps(status_json(sight), indent=1) if as_json else status_text(sight)

@@ -55,6 +55,9 @@ class Sight:
             return {0: Condition.DONE, STOPPED: Condition.STOPPED}.get(status, Condition.FAILED)
         if any(self.there(name) for name in self.states):
             return Condition.RUNNING
+        if self.states and all(state.ended for state in self.states.values()):      # the record is on another node's disk
+            whole = self.num_done >= self.num_tasks
+            return Condition.FAILED if self.num_failed else Condition.DONE if whole else Condition.STOPPED
         elsewhere = any(alive is None for alive in self.alive.values()) or not self.states
         return Condition.SILENT if elsewhere else Condition.KILLED
 

@@ -68,6 +68,11 @@ def say(text: str, rank: int = 0) -> None:
         _print(text, sys.stdout)
 
 
+def renew(text: str) -> None:
+    """Print ``text`` in place of all that is on a terminal, or below what was printed before."""
+    _print(f"\33[H\33[2J{text}" if sys.stdout.isatty() else f"{text}\n", sys.stdout)
+
+
 def warn(text: str) -> None:
     """Print a warning to standard error; only where one process speaks."""
     _print(f"mpiflow: warning: {text}", sys.stderr)
