@@ -353,7 +353,7 @@ def test_a_terminal_shows_one_line_in_place_of_another_and_status_can_watch(fold
                 (folder / "go").touch()
                 out, _ = process.communicate(timeout=60)
                 watched, _ = watching.communicate(timeout=60)
-            assert "\nheld: done" in watched and watched.endswith("7 of 7 steps done\n\n")
+            assert "held: done" in watched and watched.endswith("7 of 7 steps done\n\n")
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
