@@ -80,20 +80,25 @@ class Sight:
         return tuple(range(max((state.size for state in self.states.values()), default=0)))
 
     @cached_property
+    def present(self) -> dict[int, RankState]:
+        """How those ranks stood last that have not died."""
+        return {name: state for name, state in self.states.items() if name in self.names}
+
+    @cached_property
     def tasks(self) -> tuple[TaskRecord, ...]:
         """All tasks, with what ranks have said since the record was written."""
         tasks = list(self.record.tasks) if self.record else []
         if self.record is None or self.record.status is not None:
             return tuple(tasks)
-        for name, state in self.states.items():
+        for state in self.present.values():
             number = state.running
-            if name in self.names and number is not None and number < len(tasks) and tasks[number].state not in FINAL:
+            if number is not None and number < len(tasks) and tasks[number].state not in FINAL:
                 tasks[number] = replace(tasks[number], state="running", rank=state.rank)
         return tuple(tasks)
 
     def running_for(self, task: TaskRecord) -> float | None:
         """For how long a task that runs has been running, or had when its rank was last heard of [s]; None if nobody says."""
-        for name, state in self.states.items():
+        for name, state in self.present.items():
             if state.running == task.task and state.rank == task.rank:
                 return max((self.now if self.there(name) else state.time) - state.since, 0.0)
         return None
@@ -102,13 +107,13 @@ class Sight:
     def num_done(self) -> int:
         """Tasks that are done, as the one that knows most of it says."""
         known = sum(task.state == "done" for task in self.record.tasks) if self.record else 0
-        return max([known, *(state.all_done for state in self.states.values())])
+        return max([known, *(state.all_done for state in self.present.values())])
 
     @cached_property
     def num_failed(self) -> int:
         """Tasks that have failed, likewise."""
         known = sum(task.state == "failed" for task in self.record.tasks) if self.record else 0
-        return max([known, *(state.all_failed for state in self.states.values())])
+        return max([known, *(state.all_failed for state in self.present.values())])
 
     @cached_property
     def num_tasks(self) -> int:
@@ -125,7 +130,7 @@ class Sight:
         """How long tasks have been running, or were [s]."""
         if self.record and self.record.status is not None:
             return self.record.seconds
-        known = [state.seconds + (self.age(name) if self.there(name) else 0.0) for name, state in self.states.items()]
+        known = [state.seconds + (self.age(name) if self.there(name) else 0.0) for name, state in self.present.items()]
         return max([self.record.seconds if self.record else 0.0, *known])
 
 

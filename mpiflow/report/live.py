@@ -42,7 +42,6 @@ class Live:
         self.error = ""
         self._store, self._mode = store, mode
         self.screen = (terminal() if mode in ("auto", "live") else "") or ("live" if mode == "live" else "")
-        self._folder: Path | None = None
         self._gauge = Gauge()
         self._next_line = next_line(0.0)
         self._next_state = self._next_progress = 0.0

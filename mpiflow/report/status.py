@@ -49,7 +49,7 @@ def _head(sight: Sight) -> str:
 
 def _facts(sight: Sight) -> list[str]:
     """What has moved, and the memory that is taken; what is expected."""
-    states, record = sight.states.values(), sight.record
+    states, record = sight.present.values(), sight.record
     parts = []
     if record and record.status is not None:
         parts.append(f"moved {human_bytes(sum(link[3] for link in record.moved))}")
@@ -69,23 +69,23 @@ def _ranks(sight: Sight) -> list[list[str]]:
     over = sight.record is not None and sight.record.status is not None
     for name, state in list(sight.states.items())[:_RANKS]:
         number = f"{state.rank}" if state.rank == name else f"{state.rank} (was {name})"
-        if sight.names and name not in sight.names:
-            number = f"(was {name})"
-        rows.append([number, state.host, f"{state.num_done}/{state.num_tasks}" + (
-                     f", {state.num_failed} failed" if state.num_failed else ""), human_bytes(state.memory),
-                     "ended" if state.ended or over else f"{_short(sight.age(name))} ago", _what(sight, name, over)])
+        died = name not in sight.names
+        seen = "ended" if not died and (state.ended or over) else f"{_short(sight.age(name))} ago"
+        tasks = f"{state.num_done}/{state.num_tasks}" + (f", {state.num_failed} failed" if state.num_failed else "")
+        rows.append([f"(was {name})" if died else number, state.host, tasks, human_bytes(state.memory), seen,
+                     _what(sight, name, over)])
     if len(sight.states) > _RANKS:
         rows.append([f"and {len(sight.states) - _RANKS} more", "", "", "", "", ""])
-    return [[str(cell) for cell in row] for row in rows]
+    return rows
 
 
 def _what(sight: Sight, name: int, over: bool) -> str:
     """What a rank does and whether it still does; what it did when it was heard of last."""
     state, there = sight.states[name], sight.there(name)
+    if name not in sight.names:
+        return "has died; the others went on"
     if state.ended or over:
         return "-"
-    if sight.names and name not in sight.names:
-        return "has died; the others went on"
     did = _does(sight, name, state) if there else _did(sight, name, state)
     if there:
         return did
