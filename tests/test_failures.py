@@ -281,4 +281,5 @@ def test_a_full_disk_is_a_failed_step_and_leaves_nothing_half_written(folder):
     ended = mpiflow(None, write(folder, text), "--no-save", cwd=folder)
     assert ended.status == 1
     assert "cannot write" in ended.err and "File too large" in ended.err
-    assert sorted(path.name for path in folder.iterdir()) == ["ops.py", "workflow.yaml"]
+    assert sorted(path.name for path in folder.iterdir()) == [".mpiflow", "ops.py", "workflow.yaml"]
+    assert {path.name for path in folder.rglob(".mpiflow/runs/*/*")} <= {"record.json"}

@@ -46,6 +46,7 @@ class Catalog:
         traffic: What each rank has sent and received.
         settled: Whether each rank has nothing left to do, as of its newest delta.
         elapsed: For how long each rank's running task has been running, likewise [s].
+        memory: What each rank's process takes, likewise [bytes].
         num_open: Tasks that are not in a final state.
         failed: Tasks that failed, in ascending order.
         running: Tasks that are running.
@@ -60,6 +61,7 @@ class Catalog:
         self.traffic = [Traffic()] * size
         self.settled = [False] * size
         self.elapsed = [0.0] * size
+        self.memory = [0] * size
         self.num_open = num_tasks
         self.failed: list[int] = []
         self.running: set[int] = set()
@@ -84,6 +86,7 @@ class Catalog:
         for delta in deltas:
             self.settled[delta.rank] = delta.settled
             self.elapsed[delta.rank] = delta.elapsed
+            self.memory[delta.rank] = delta.memory
             self.traffic[delta.rank] = max(self.traffic[delta.rank], delta.traffic, key=lambda t: t.progress)
         self.version += 1
         self._mix(*map(encode, deltas))

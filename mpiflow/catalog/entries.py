@@ -85,6 +85,7 @@ class Delta(Struct, frozen=True, array_like=True):
         tasks: Entries that changed since its last delta.
         elapsed: For how long its running task has been running [s]; 0 if there is none.
         stop: Whether it was asked to stop before the end.
+        memory: What its process takes [bytes], as it last looked; 0 before that.
     """
 
     rank: int
@@ -94,6 +95,7 @@ class Delta(Struct, frozen=True, array_like=True):
     tasks: tuple[TaskEntry, ...] = ()
     elapsed: float = 0.0
     stop: bool = False
+    memory: int = 0
 
 
 class Complaint(Struct, frozen=True, array_like=True, order=True):

@@ -25,6 +25,11 @@ def add_store(parser: argparse.ArgumentParser) -> None:
                         help="where runs leave blocks, run times and sizes for later ones (default: .mpiflow)")
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add a form for programs."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
 def add_memory(parser: argparse.ArgumentParser) -> None:
     """Add the memory of each rank."""
     parser.add_argument("--memory", metavar="SIZE", type=nbytes, help="what blocks may take on each rank, e.g. 4GB or 512MiB")

@@ -9,19 +9,22 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import mpiflow
-from mpiflow.cli import check, export, import_, pack, plan, run, schema, slurm
+from mpiflow.cli import check, export, import_, log, pack, plan, run, schema, slurm, status, why
 from mpiflow.errors import LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
 
 VERBS = {"run": run, "plan": plan, "check": check, "pack": pack, "schema": schema, "import": import_, "export": export,
-         "slurm": slurm}
+         "slurm": slurm, "status": status, "why": why, "log": log}
 _EPILOG = """\
 examples:
   mpirun -n 8 python -m mpiflow workflow.yaml                  run a workflow on 8 ranks
   mpirun -n 8 python -m mpiflow workflow.yaml --set n=1000     with another value of a parameter
   mpirun -n 4 python -m mpiflow workflow.yaml --resume         go on after a crash or a stop, on as many ranks as you like
+  python -m mpiflow status                                     how the newest run stands, from a second shell or after it
+  python -m mpiflow why STEP                                   what a step waits for, or why it ran again or did not
+  python -m mpiflow log STEP                                   what its tasks have printed
   python -m mpiflow plan workflow.yaml -n 64                   what would run where, without MPI
   python -m mpiflow check workflow.yaml                        look for mistakes, without MPI
   python -m mpiflow slurm workflow.yaml --nodes 4 --ntasks-per-node 8 --time 1:00:00 -o job.sh
@@ -69,7 +72,9 @@ def _parse(arguments: list[str], rank: int) -> argparse.Namespace | None:
     verbs = parser.add_subparsers(dest="word", metavar="VERB", parser_class=_Parser)
     subparsers = {}
     for name, module in VERBS.items():
-        subparsers[name] = verbs.add_parser(name, help=module.HELP, description=module.HELP, add_help=False)
+        subparsers[name] = verbs.add_parser(name, help=module.HELP, description=module.HELP, add_help=False,
+                                            epilog=getattr(module, "EPILOG", None),
+                                            formatter_class=argparse.RawDescriptionHelpFormatter)
         subparsers[name].add_argument("-h", "--help", action="store_true", help="show this help")
         module.add_arguments(subparsers[name])
         subparsers[name].set_defaults(verb=module)

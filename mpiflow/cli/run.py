@@ -14,6 +14,7 @@ from mpiflow.peer.launch import PATIENCE, join_world
 from mpiflow.peer.memory import return_memory
 from mpiflow.peer.stopping import Stops
 from mpiflow.report.console import report_error, report_outcome
+from mpiflow.report.live import MODES, Live
 
 HELP = "run a workflow (the verb may be left out)"
 
@@ -52,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=_seconds, default=PATIENCE, metavar="SECONDS",
                         help="how long ranks may take to find each other when MPI starts (default: %(default)g; 0: for ever)")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
+    parser.add_argument("--progress", choices=MODES, default="auto",
+                        help="how far the run has come: 'live' on a terminal, 'lines' in a log, at first after 10 s, then ever "
+                             "rarer; 'auto' (the default) finds out; 'off'")
 
 
 def _seconds(text: str) -> float:
@@ -82,9 +86,17 @@ def execute(chosen: argparse.Namespace) -> int:
                            chosen.save, resume, tuple(chosen.force), chosen.grace,
                            chosen.cache and chosen.cache.absolute(), chosen.watch, chosen.unreachable, chosen.silence,
                            chosen.memory, chosen.scratch.absolute())
+    live = Live(request.store, chosen.progress)
+
+    def conclude(outcome: peer.Outcome) -> None:
+        live.wipe(outcome.rank)
+        report_outcome(outcome, record)
+        live.finish(outcome)
+
     try:
-        outcome = peer.run(comm, request, lambda done: report_outcome(done, record), stops)
+        outcome = peer.run(comm, request, conclude, stops, live, live.before)
     except (DocumentError, LaunchError) as error:      # the same on every rank
+        live.wipe(comm.rank)
         report_error(error, comm.rank)
         return error.status
     except BaseException as error:            # the other ranks would wait for this one for ever

@@ -14,6 +14,7 @@ from pathlib import Path
 from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.folders import Folders, end_group
 from mpiflow.operations.interrupts import Interrupts
+from mpiflow.operations.printed import Printed
 
 PATIENCE = 0.5          # seconds that a program has to end by itself
 _SHOWN = 30             # lines of what a program has written that a report shows,
@@ -44,7 +45,8 @@ def environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, s
 
 
 def run_command(program: str, arguments: Sequence[str], folder: Path, stdout: Path | None, env: Mapping[str, str],
-                folders: Folders, interrupts: Interrupts, timeout: float | None) -> None:
+                folders: Folders, interrupts: Interrupts, timeout: float | None,
+                printed: Printed | None = None) -> None:
     """Run a program to its end; whatever of its process group is left then is killed. Local, for the main thread.
 
     Args:
@@ -56,6 +58,7 @@ def run_command(program: str, arguments: Sequence[str], folder: Path, stdout: Pa
         folders: Whose guard cares for it if this process is killed.
         interrupts: May only strike while it runs.
         timeout: How long it may take [s].
+        printed: Keeps what it writes, but for a standard output that somebody wants.
 
     Raises:
         OperationError: It ended with another status than 0, or took too long; with the end of what it has written.
@@ -63,7 +66,8 @@ def run_command(program: str, arguments: Sequence[str], folder: Path, stdout: Pa
         Interrupted: This process wants it to end.
     """
     written = {"stderr": folder.parent / "stderr", "stdout": stdout or folder.parent / "stdout"}
-    with interrupts.only(False):
+    followed = {"err": written["stderr"]} if stdout else {"out": written["stdout"], "err": written["stderr"]}
+    with interrupts.only(False), (printed or Printed()).following(followed):
         process = _started([*_ANNOUNCED, program, *arguments[1:]], folder, written, env, folders)
         patience = PATIENCE
         try:

@@ -15,6 +15,7 @@ from mpiflow.errors import MachineError, MpiflowError, OperationError
 from mpiflow.operations.folders import Folders
 from mpiflow.operations.interrupts import Interrupts
 from mpiflow.operations.operation import COMM, Operation
+from mpiflow.operations.printed import Printed
 from mpiflow.operations.programs import Program
 from mpiflow.operations.registry import Registry
 from mpiflow.operations.skipping import Skipped
@@ -56,7 +57,7 @@ class Executor:
 
     def __init__(self, workflow: Workflow, registry: Registry, graph: TaskGraph, results: Path,
                  held: Mapping[int, Value] = _NOTHING, places: Mapping[int, Place] = _NOTHING,
-                 folders: Folders | None = None) -> None:
+                 folders: Folders | None = None, printed: Printed | None = None) -> None:
         """Prepare.
 
         Args:
@@ -67,6 +68,7 @@ class Executor:
             held: Blocks that this rank has in memory from before.
             places: Blocks that it can load from a store.
             folders: Where programs run.
+            printed: Keeps what they write.
         """
         self._workflow = workflow
         self._registry = registry
@@ -75,7 +77,7 @@ class Executor:
         self._written = graph.written
         self._results = results
         self._held, self._places = held, places
-        self._folders = folders or Folders()
+        self._folders, self._printed = folders or Folders(), printed or Printed()
         self.interrupts = Interrupts()
         self.policies: dict[int, Policy] = policies(workflow, graph)
         self.meet: Callable[[int], Any] | None = None
@@ -200,7 +202,7 @@ class Executor:
         links = {name: file for name, item in inputs.items() if (file := self._untouched(item))}
         given = {name: _joined(item, values) for name, item in inputs.items() if name not in links}
         return as_value(run_program(program, plain, given, links, self._results, self._folders, self.interrupts,
-                                    policy and policy.timeout))
+                                    policy and policy.timeout, self._printed))
 
     def _untouched(self, item: Input) -> str | None:
         """The file that an input is, byte by byte, if it is on this node."""

@@ -255,6 +255,16 @@ class Loop:
         elif now > self._stop_until and self._state.running is not None:
             self.interrupt(self._state.running)
 
+    @property
+    def doing(self) -> tuple[int, float] | None:
+        """The task whose code runs now, and since when, by ``time.perf_counter`` [s]; for any thread."""
+        task, since = self._state.running, self._since
+        return None if task is None or since is None else (task, since)
+
+    def inside_task(self) -> int | None:
+        """The task whose code runs now; for any thread."""
+        return None if self._since is None else self._state.running
+
     # What the state machine has done
 
     @property

@@ -91,6 +91,8 @@ class Outcome:
         spilled: What was written to scratch files because memory was short, on all ranks [bytes].
         again: What was read from them, or from sources once more [bytes].
         peaks: The most memory that each rank's process had [bytes].
+        run: Name of the run.
+        names: The numbers that the ranks had at first.
     """
 
     workflow: Workflow
@@ -112,6 +114,8 @@ class Outcome:
     spilled: int = 0
     again: int = 0
     peaks: tuple[int, ...] = ()
+    run: str = ""
+    names: tuple[int, ...] = ()
 
     @property
     def learned(self) -> tuple[Seen, ...]:

@@ -13,6 +13,7 @@ from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.commands import environment, run_command
 from mpiflow.operations.folders import Folders
 from mpiflow.operations.interrupts import Interrupts
+from mpiflow.operations.printed import Printed
 from mpiflow.operations.programs import Program
 from mpiflow.operations.values import Value
 from mpiflow.storage.files import keep_file, read_file, write_file
@@ -20,7 +21,8 @@ from mpiflow.workflow.programs import PLACE, misplaced
 
 
 def run_program(program: Program, plain: Mapping[str, Any], inputs: Mapping[str, Value], links: Mapping[str, str], results: Path,
-                folders: Folders, interrupts: Interrupts, timeout: float | None) -> Value:
+                folders: Folders, interrupts: Interrupts, timeout: float | None,
+                printed: Printed | None = None) -> Value:
     """Run a program in a folder of its own, which is gone afterwards.
 
     Args:
@@ -32,6 +34,7 @@ def run_program(program: Program, plain: Mapping[str, Any], inputs: Mapping[str,
         folders: Gives the folder.
         interrupts: May strike while files are written and read, and while the program runs.
         timeout: How long it may run [s].
+        printed: Keeps what it writes.
 
     Returns:
         Table with a column for each output.
@@ -44,13 +47,15 @@ def run_program(program: Program, plain: Mapping[str, Any], inputs: Mapping[str,
     with interrupts.only(False):
         try:
             with folders.new() as folder, interrupts.only(True):
-                return _run(program, plain, inputs, links, results, folder / "work", folders, interrupts, timeout)
+                return _run(program, plain, inputs, links, results, folder / "work", folders, interrupts, timeout,
+                            printed)
         except OSError as error:
             raise MachineError(f"no scratch folder for {program.name}: {error}") from None
 
 
 def _run(program: Program, plain: Mapping[str, Any], inputs: Mapping[str, Value], links: Mapping[str, str], results: Path,
-         work: Path, folders: Folders, interrupts: Interrupts, timeout: float | None) -> Value:
+         work: Path, folders: Folders, interrupts: Interrupts, timeout: float | None,
+         printed: Printed | None) -> Value:
     work.mkdir()
     for name, given in plain["files"].items():
         file = _inside(work, given["file"])
@@ -65,7 +70,7 @@ def _run(program: Program, plain: Mapping[str, Any], inputs: Mapping[str, Value]
     arguments = [_filled(word, words) for word in plain["run"]]
     given = {"TMPDIR": str(work)} | {name: _filled(word, words) for name, word in plain["env"].items()}
     stdout = _inside(work, plain["stdout"]) if plain["stdout"] else None
-    run_command(program.file, arguments, work, stdout, environment(given, os.environ), folders, interrupts, timeout)
+    run_command(program.file, arguments, work, stdout, environment(given, os.environ), folders, interrupts, timeout, printed)
     return _results(plain["out"], work, results)
 
 

@@ -22,6 +22,7 @@ from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Holding, Seen, decode_holding, encode
 from mpiflow.errors import LaunchError, MachineError, PlanningError, ranges
 from mpiflow.operations.folders import Folders
+from mpiflow.operations.printed import Printed
 from mpiflow.operations.values import Value, nbytes
 from mpiflow.peer.copies import SHARE, Copies
 from mpiflow.peer.epochs import Epochs, exchange
@@ -35,6 +36,7 @@ from mpiflow.peer.reading import Local
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import settle, struck, survivable
+from mpiflow.peer.telling import FIRST, Observer, Teller, View, standing
 from mpiflow.peer.together import Together
 from mpiflow.peer.transfers import Transfers, must_probe
 from mpiflow.peer.watch import Watch
@@ -67,6 +69,10 @@ class Setting:
         folders: Where programs run.
         warnings: What the user should know of what happened so far.
         again: Whether this is not the first round, so that blocks of the rounds before count.
+        run: Name of the run.
+        names: The numbers that the ranks had at first.
+        observe: Looks at the run now and then; None if nobody does.
+        printed: Keeps what tasks print.
     """
 
     comm: MPI.Comm
@@ -83,6 +89,10 @@ class Setting:
     folders: Folders
     warnings: tuple[str, ...] = ()
     again: bool = False
+    run: str = ""
+    names: tuple[int, ...] = ()
+    observe: Observer | None = None
+    printed: Printed = field(default_factory=Printed)
 
 
 @dataclass
@@ -163,6 +173,8 @@ class Round:
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
                           setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE),
                           self._spill, self._copies)
+        setting.printed.doing, setting.printed.name_of = self._loop.inside_task, lambda task: graph.tasks[task].name
+        self._teller = setting.observe and Teller(self._view, setting.observe, 0.0 if setting.again else FIRST)
         exchange(epochs, b"")                   # all have a plan
         left.starts.append(time.time())
         self._preparation = time.perf_counter() - setting.began
@@ -201,7 +213,8 @@ class Round:
         graph, request, local = setting.graph, setting.request, setting.local
         results = request.results.absolute()
         if not (request.resume or setting.again):
-            return graph, None, Executor(local.workflow, local.registry, graph, results, folders=setting.folders)
+            return graph, None, Executor(local.workflow, local.registry, graph, results, folders=setting.folders,
+                                         printed=setting.printed)
         holding, places = Holding(setting.comm.rank), {}
         if request.resume or setting.keeper:
             if setting.keeper:
@@ -213,7 +226,8 @@ class Round:
         lost = {graph.tasks[number].id for holding in holdings for number in holding.damaged}
         graph, spared = reuse(graph, holdings, request.forced, lost)
         spared = replace(spared, damages=(*spared.damages, *left.damaged.values()))
-        return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places, setting.folders)
+        return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places, setting.folders,
+                                       setting.printed)
 
     def run(self) -> None:
         """Take part until every rank knows that the round is over.
@@ -222,9 +236,12 @@ class Round:
             MPI.Exception: A rank has died.
             InternalError: Ranks disagree, or what came from one that died was cut off.
         """
+        if self._teller:
+            self._teller.start()
         try:
             self._seconds = self._loop.run()
         except Exception:
+            self._still(ended=False)
             tasks, copies = self._plan.graph.tasks, self._copies
             here = copies.replicas | copies.popular | self._loop.values if copies else self._loop.values
             self._left.held = {tasks[number].id: value for number, value in here.items()
@@ -256,20 +273,39 @@ class Round:
             lately: What the user should know of what happened since the round was over.
         """
         setting = self._setting
+        self._still(ended=True)
         own = _Closing(setting.keeper.close() if setting.keeper else "", *self._spilled())
         closings = [_decode_closing(part) for part in exchange(epochs, _encode_closing(own))]
         warnings = tuple(dict.fromkeys((*setting.warnings, *lately, *_warnings(closings))))
-        done = Outcome(setting.local.workflow, setting.local.registry, setting.request, self._plan, self._state.num_plans,
-                       setting.history, setting.machine, self._catalog, setting.hosts, self._seconds, self._preparation,
-                       self._spared, tuple(self._state.stopped_by), warnings, rank, tuple(self._left.starts),
-                       sum(closing.spilled for closing in closings), sum(closing.again for closing in closings),
-                       tuple(closing.peak for closing in closings))
+        done = self._outcome(rank, self._seconds, warnings, closings)
         if rank != self._reported_as:           # at first, or again if the one that did has died before all knew
             self._report(done)
             self._reported_as = rank
         if self._plan.graph.teams:              # a rank that a parallel operation keeps inside MPI can only end the job, so all
             exchange(epochs, b"")               # wait for the report
         return done
+
+    def _outcome(self, rank: int, seconds: float, warnings: tuple[str, ...], closings: Sequence[_Closing]) -> Outcome:
+        setting = self._setting
+        return Outcome(setting.local.workflow, setting.local.registry, setting.request, self._plan, self._state.num_plans,
+                       setting.history, setting.machine, self._catalog, setting.hosts, seconds, self._preparation,
+                       self._spared, tuple(self._state.stopped_by), warnings, rank, tuple(self._left.starts),
+                       sum(closing.spilled for closing in closings), sum(closing.again for closing in closings),
+                       tuple(closing.peak for closing in closings), setting.run, setting.names)
+
+    # What people see meanwhile
+
+    def _view(self, last: bool) -> View:
+        """Look at the run from here, as the teller's thread does."""
+        setting, rank, workflow = self._setting, self._state.rank, self._setting.local.workflow
+        setting.printed.catch_up()
+        seconds = self._seconds if last else time.time() - self._left.starts[-1]
+        own = standing(setting.run, workflow.document.name, setting.names[rank], seconds, self._state, self._loop, last)
+        return View(own, self._state, seconds, setting.hosts, lambda: self._outcome(rank, seconds, setting.warnings, ()))
+
+    def _still(self, ended: bool) -> None:
+        if self._teller:
+            self._teller.close(ended)
 
     def _spilled(self) -> tuple[str, int, int, int]:
         spill, peak = self._spill, getrusage(RUSAGE_SELF).ru_maxrss << 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from tempfile import TemporaryDirectory
 
 from mpi4py import MPI
@@ -15,6 +15,7 @@ from mpiflow.catalog.catalog import merge_sources
 from mpiflow.catalog.entries import Hello, SourceEntry, decode_hello, encode
 from mpiflow.errors import DocumentError, LaunchError, MpiflowError, did_you_mean
 from mpiflow.operations.folders import Folders
+from mpiflow.operations.printed import NOTHING, Printed
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.guard import EARLY, Guard
 from mpiflow.peer.keeping import Keeper
@@ -28,16 +29,20 @@ from mpiflow.peer.round import Left, Setting, run_rounds
 from mpiflow.peer.staging import pack, sender, unpack
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import duplicate, settle, settle_failed, struck, survivable
+from mpiflow.peer.telling import Observer, View
 from mpiflow.peer.watch import Watch
 from mpiflow.planning.history import merge
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.tasks import TaskGraph
+from mpiflow.storage.lines import Lines
+from mpiflow.storage.runs import run_folder
 
-__all__ = ["Outcome", "Request", "run"]
+__all__ = ["Outcome", "Request", "View", "run"]
 
 
 def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
-        stops: Stops | None = None) -> Outcome:
+        stops: Stops | None = None, observe: Observer | None = None,
+        before: Mapping[str, str] = NOTHING) -> Outcome:
     """Run a workflow. **Collective** over ``comm``.
 
     Args:
@@ -45,6 +50,8 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
         request: What to run.
         conclude: Called once on each rank with the outcome, before the ranks part; reports it.
         stops: Signals to stop, if they are listened to already.
+        observe: Called about once a second while tasks run, in another thread, and makes no MPI calls.
+        before: What precedes each line that tasks print, for "out" and "err".
 
     Raises:
         DocumentError: What the user wrote is wrong; on every rank, with the same problems.
@@ -55,7 +62,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
     if stops is None:
         stops = Stops()
         stops.listen()
-    crew = _Crew(comm, request, stops)
+    crew = _Crew(comm, request, stops, observe, Printed(before))
     try:
         while True:
             failure = None
@@ -72,17 +79,17 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
                     raise end
                 return end
     finally:
-        crew.folders.close()
+        crew.close()
         stops.close()
 
 
 class _Crew:
     """The ranks that are alive, and what they know from before somebody died."""
 
-    def __init__(self, comm: MPI.Comm, request: Request, stops: Stops) -> None:
+    def __init__(self, comm: MPI.Comm, request: Request, stops: Stops, observe: Observer | None, printed: Printed) -> None:
         self._began = time.perf_counter()
         self.comm = duplicate(comm)
-        self._stops = stops
+        self._stops, self._observe = stops, observe
         self._request = request
         self._local: Local | None = None
         self._name = comm.rank                  # its number at first, by which people and sources know it
@@ -98,6 +105,9 @@ class _Crew:
         self._folder: TemporaryDirectory | None = None
         self._left = Left()
         self.folders = Folders(request.scratch)
+        self._lines: Lines | None = None
+        self._printed = printed
+        self._printed.listen()                   # before modules of operations ask for these streams
 
     def attempt(self, conclude: Callable[[Outcome], None]) -> Outcome:
         """Meet the others, and go on from where all are. **Collective**.
@@ -135,6 +145,13 @@ class _Crew:
         self._left.over = None
         return run_rounds(self._setting(epochs, names, watch), self._left, conclude)
 
+    def close(self) -> None:
+        """Give back what this process had."""
+        self.folders.close()
+        self._printed.close()
+        if self._lines:
+            self._lines.close()
+
     def _return(self) -> _Return:
         return _Return(self._name, bool(self._hellos), self._left.over is not None)
 
@@ -166,15 +183,18 @@ class _Crew:
         graph = lower(local.workflow, local.registry, _seen_by(self._sources, names), comm.size, recovering=self._again,
                       writers=writers)
         _check_forced(request, graph)
+        run = min(hello.token for hello in self._hellos.values())
         if request.save and self._keeper is None:
-            self._keeper = Keeper(local.workflow.document.name, local.registry, request.blocks,
-                                  min(hello.token for hello in self._hellos.values()), self._name, hosts[comm.rank])
+            self._keeper = Keeper(local.workflow.document.name, local.registry, request.blocks, run, self._name, hosts[comm.rank])
+        if self._lines is None:
+            self._lines = Lines(run_folder(request.store.absolute(), run), self._name)
+            self._printed.keep, self._printed.flush = self._lines.append, self._lines.flush
         machine = measured(comm, epochs, hosts)
         if request.memory is not None:
             machine = dataclasses.replace(machine, memory=(request.memory,) * comm.size)
         return Setting(comm, request, local, graph, hosts, machine,
                        merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self._stops, watch,
-                       self.folders, tuple(self._warnings), self._again)
+                       self.folders, tuple(self._warnings), self._again, run, tuple(names), self._observe, self._printed)
 
     def settled(self, over: bool, failure: Exception | None = None) -> bool:
         """Whether all have come to the end and may part; if not, go on with those that are alive. **Collective**.

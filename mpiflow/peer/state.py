@@ -80,6 +80,7 @@ class PeerState:
         stopping: Whether this rank starts nothing more.
         stopped_by: Ranks that were asked to stop before the end, as all ranks know it.
         gone: Tasks that are skipped, as all ranks know; nobody waits for their blocks.
+        memory: What this process takes [bytes]: the others are told.
     """
 
     def __init__(self, rank: int, plan: Plan, catalog: Catalog, machine: Machine, *, keep_going: bool = False,
@@ -104,6 +105,7 @@ class PeerState:
         self.ended = False
         self.num_plans = 0
         self.stopped_by: list[int] = []
+        self.memory = 0
         self._restored = restored
         self._replan = replan and machine.size > 1
         self._learning: Learning | None = None
@@ -175,6 +177,16 @@ class PeerState:
     def settled(self) -> bool:
         """Whether this rank has nothing left to run or send."""
         return self._num_open == 0 and self._num_sending == 0
+
+    @property
+    def tally(self) -> tuple[int, int, int]:
+        """How many tasks are placed here, and how many of them are done and have failed; for any thread."""
+        return self._ranks.count(self.rank), self._states.count(State.DONE), self._states.count(State.FAILED)
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Bytes that have been sent from here, and blocks that have come; for any thread."""
+        return sum(self._bytes_sent), self._received
 
     @property
     def waiting_for(self) -> list[int]:
@@ -412,7 +424,8 @@ class PeerState:
         traffic = self._own_traffic()
         if self.running is not None:
             self._news.append(TaskEntry(self.running, 0, State.RUNNING, self.rank))
-        delta = Delta(self.rank, self.catalog.digest, self.settled, traffic, tuple(self._news), stop=self._stop_asked)
+        delta = Delta(self.rank, self.catalog.digest, self.settled, traffic, tuple(self._news), stop=self._stop_asked,
+                      memory=self.memory)
         self._reported = (self.settled, traffic)
         self._news = []
         self._in_epoch = True

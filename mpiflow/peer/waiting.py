@@ -97,11 +97,17 @@ class Work:
             yield f"{sent} blocks have left and {received} have arrived, as all know"
 
     def _waited_for(self) -> Iterable[str]:
-        state, plan = self._state, self._state.plan
-        for block in state.waiting_for:
-            source = next((source for source, rank in plan.routes[block] if rank == state.rank), plan.ranks[block])
-            made = state.catalog.tasks[block].state.name.lower()
-            yield f"waits for the block of {name(block, plan.graph.tasks)} from rank {source}; as all know, it is {made}"
+        for block, source, made in awaited(self._state):
+            yield (f"waits for the block of {name(block, self._state.plan.graph.tasks)} from rank {source}; as all know, it is "
+                   f"{made}")
+
+
+def awaited(state: PeerState) -> Iterable[tuple[int, int, str]]:
+    """Give each block that tasks here wait for, the rank that it comes from, and the state of the task that makes it."""
+    plan = state.plan
+    for block in state.waiting_for:
+        source = next((source for source, rank in plan.routes[block] if rank == state.rank), plan.ranks[block])
+        yield block, source, state.catalog.tasks[block].state.name.lower()
 
 
 def name(number: int, tasks: Sequence[Task]) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+
+import msgspec
 
 from mpiflow.errors import MpiflowError
 from mpiflow.report.record import record
@@ -17,6 +18,9 @@ from mpiflow.storage.history import read_history, write_history
 
 if TYPE_CHECKING:
     from mpiflow.peer.outcome import Outcome
+
+
+CLEAR = "\r\33[K"      # what puts a line in place of the last one
 
 
 def report_outcome(outcome: Outcome, record_file: Path | None) -> None:
@@ -33,7 +37,7 @@ def report_outcome(outcome: Outcome, record_file: Path | None) -> None:
     if record_file is not None:
         try:
             record_file.parent.mkdir(parents=True, exist_ok=True)
-            record_file.write_text(json.dumps(record(outcome), indent=1))
+            record_file.write_bytes(msgspec.json.format(msgspec.json.encode(record(outcome)), indent=1))
         except OSError as error:
             warn(f"cannot write the record {record_file}: {error.strerror}")
 
@@ -64,17 +68,37 @@ def say(text: str, rank: int = 0) -> None:
         _print(text, sys.stdout)
 
 
+def renew(text: str) -> None:
+    """Print ``text`` in place of all that is on a terminal, or below what was printed before."""
+    _print(f"\33[H\33[2J{text}" if sys.stdout.isatty() else f"{text}\n", sys.stdout)
+
+
 def warn(text: str) -> None:
     """Print a warning to standard error; only where one process speaks."""
     _print(f"mpiflow: warning: {text}", sys.stderr)
 
 
-def _print(text: str, stream: TextIO | None) -> None:
+def speaks(rank: int) -> bool:
+    """Whether it is for this rank to say what concerns all: the lowest one that is alive, as they are numbered then."""
+    return rank == 0
+
+
+def note(text: str) -> None:
+    """Print a line of progress to standard error; only where one process speaks."""
+    _print(text, sys.__stderr__)
+
+
+def show(text: str) -> None:
+    """Put a line in place of the last one of a terminal, which standard error ends up at; likewise."""
+    _print(f"{CLEAR}{text}", sys.__stderr__, end="")
+
+
+def _print(text: str, stream: TextIO | None, end: str = "\n") -> None:
     """Print, if anybody listens: a closed pipe or a full disk must not turn a run that went well into a failure."""
     if stream is None or stream.closed:
         return
     stream.reconfigure(errors="backslashreplace")       # units and names may not be in the terminal's character set
     try:
-        print(text, file=stream, flush=True)
+        print(text, file=stream, end=end, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())      # or Python complains again at its exit

@@ -1,52 +1,74 @@
-"""The record of a run as JSON: what programs read."""
+"""The record of a run: what programs read. ``storage.runs`` says what is in it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
+
+import mpiflow
+from mpiflow.catalog.entries import Form
+from mpiflow.catalog.states import State
+from mpiflow.storage.runs import DatasetRecord, MachineRecord, Record, TaskRecord
 
 if TYPE_CHECKING:
     from mpiflow.peer.outcome import Outcome
 
+_STATES = {state: state.name.lower() for state in State}
+
 
 def record(outcome: Outcome) -> dict[str, Any]:
-    """Give everything that is known at the end of a run as plain values.
+    """Give everything that is known at the end of a run as plain values."""
+    return msgspec.to_builtins(known(outcome))
 
-    Times are in seconds, sizes in bytes; ``started`` is the time of day; ``columns`` of a task are the sizes of the arrays
-    that it made, a plain one without a name; ``moved`` lists [source rank, destination rank, blocks, bytes]; ``rounds`` are the
-    times of day at which tasks began to run, at first and again after each death of a rank; ``reasons`` say of each step why
-    it has something to run, or that it is kept, if the run took from earlier work; ``turns`` how many turns repeated steps have
-    had. The state of a task that was not to run is "skipped", with an ``error`` if it has failed itself.
+
+def known(outcome: Outcome, over: bool = True) -> Record:
+    """Give everything that is known of a run.
+
+    Args:
+        outcome: What is known.
+        over: Whether the run has come to its end.
     """
     catalog, plan = outcome.catalog, outcome.plan
-    tasks = [
-        {"task": number, "id": task.id, "kind": str(task.kind), "step": task.step, "instance": task.instance,
-         "operation": task.operation,
-         "needs": list(task.needs), "planned_rank": plan.ranks[number], "rank": entry.rank, "state": entry.state.name.lower(),
-         "start": entry.start, "seconds": entry.seconds, "nbytes": entry.nbytes, "error": entry.error,
-         "parameters": dict(task.parameters), "columns": {name: _nbytes(dtype, shape) for name, dtype, shape in entry.form}}
-        for number, (task, entry) in enumerate(zip(plan.graph.tasks, catalog.tasks, strict=True))]
-    moved = [[source, *link] for source, traffic in enumerate(catalog.traffic) for link in traffic.sent]
     started = datetime.now(UTC) - timedelta(seconds=outcome.seconds)
-    return {
-        "name": outcome.workflow.document.name, "started": started.isoformat(timespec="microseconds"),
-        "status": outcome.status, "hosts": list(outcome.hosts), "seconds": outcome.seconds,
-        "preparation": outcome.preparation, "warnings": list(outcome.warnings),
-        "rounds": [datetime.fromtimestamp(start, UTC).isoformat(timespec="microseconds") for start in outcome.starts],
-        "predicted_seconds": plan.seconds, "predicted_bytes": plan.nbytes, "plan": plan.digest,
-        "num_plans": outcome.num_plans, "spilled": outcome.spilled, "read_again": outcome.again,
-        "peak_memory": list(outcome.peaks),
-        "machine": {"latency": list(outcome.machine.latency), "bandwidth": list(outcome.machine.bandwidth)},
-        "catalog": f"{catalog.digest:016x}", "epochs": catalog.version,
-        "stopped_by": list(outcome.stopped_by),
-        "reasons": dict(outcome.spared.reasons) if outcome.spared else {}, "turns": outcome.turns,
-        "tasks": tasks, "moved": moved,
-        "datasets": {entry.name: {"id": entry.id, "tasks": list(entry.tasks), "unit": entry.unit, "tags": list(entry.tags)}
-                     for entry in plan.graph.datasets.values()}}
+    return Record(
+        name=outcome.workflow.document.name, started=_iso(started), run=outcome.run, mpiflow=mpiflow.__version__,
+        document=str(outcome.request.file), results=str(outcome.request.results.absolute()),
+        status=outcome.status if over else None, hosts=outcome.hosts, names=outcome.names, seconds=outcome.seconds,
+        preparation=outcome.preparation, warnings=outcome.warnings,
+        rounds=tuple([_iso(datetime.fromtimestamp(start, UTC)) for start in outcome.starts]),
+        predicted_seconds=plan.seconds, predicted_bytes=plan.nbytes, plan=plan.digest, num_plans=outcome.num_plans,
+        spilled=outcome.spilled, read_again=outcome.again, peak_memory=outcome.peaks, memory=tuple(catalog.memory),
+        machine=MachineRecord(outcome.machine.latency, outcome.machine.bandwidth), catalog=f"{catalog.digest:016x}",
+        epochs=catalog.version, stopped_by=outcome.stopped_by, reasons=dict(outcome.spared.reasons) if outcome.spared else {},
+        turns=outcome.turns,
+        tasks=tuple(_tasks(outcome)),
+        moved=tuple([(source, *link) for source, traffic in enumerate(catalog.traffic) for link in traffic.sent]),
+        datasets={entry.name: DatasetRecord(entry.id, entry.tasks, entry.unit, entry.tags)
+                  for entry in plan.graph.datasets.values()})
 
 
-def _nbytes(dtype: str, shape: tuple[int, ...]) -> int:
-    return np.dtype(dtype).itemsize * math.prod(shape)
+def _tasks(outcome: Outcome) -> Iterator[TaskRecord]:
+    """Each task; there may be many, and the run may have been short."""
+    plan, graph = outcome.plan, outcome.plan.graph
+    columns = (graph.tasks, outcome.catalog.tasks, graph.needs, plan.ranks, plan.starts, *plan.estimates)
+    for task, entry, needs, rank, start, seconds, nbytes in zip(*columns, strict=True):
+        yield TaskRecord(
+            entry.task, task.id, task.kind, task.step, task.instance, task.operation, needs, rank, start, seconds, nbytes,
+            entry.rank, _STATES[entry.state], entry.start, entry.seconds, entry.nbytes, entry.error, dict(task.parameters),
+            _sizes(entry.form))
+
+
+@lru_cache(1024)
+def _sizes(form: Form) -> dict[str, int]:
+    """Size of each column [bytes]; of many tasks it is the same."""
+    return {name: np.dtype(dtype).itemsize * math.prod(shape) for name, dtype, shape in form}
+
+
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="microseconds")
