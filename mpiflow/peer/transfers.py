@@ -126,24 +126,19 @@ class Transfers:
         Args:
             looks: How many times to look for a header; who has nothing else to do sees it soonest by looking again at once.
         """
-        arrived: list[tuple[int, Value]] = []
-        status = self._status
-        test = self._slots[0][0].Test if self._slots else self._probed
+        status, slots = self._status, self._slots
+        test = slots[0][0].Test if slots else self._probed
         while not test(status):
             looks -= 1
             if looks <= 0:
-                break
-        else:
-            if self._mortal:
-                check_alive(status)
-            task, sequence, rest = self._opened()
-            if type(rest) is wire.Follows:
-                self._await(_Incoming(task, status.Get_source(), _PIECE_TAG + sequence % _TAGS), rest)
-            else:
-                arrived.append((task, rest))
-        if self._incoming:
-            arrived += self._receive_pieces()
-        return arrived
+                return self._receive_pieces() if self._incoming else []
+        if self._mortal:
+            check_alive(status)
+        task, sequence, rest = self._opened()
+        if type(rest) is wire.Follows:
+            self._await(_Incoming(task, status.Get_source(), _PIECE_TAG + sequence % _TAGS), rest)
+            return self._receive_pieces()
+        return [(task, rest), *self._receive_pieces()] if self._incoming else [(task, rest)]
 
     def _probed(self, status: MPI.Status) -> bool:
         if self._found is None:
@@ -154,11 +149,12 @@ class Transfers:
 
     def _opened(self) -> tuple[int, int, Value | wire.Follows]:
         """Read the header that is there, and be ready for the next one."""
-        if not self._slots:
+        slots = self._slots
+        if not slots:
             self._found = None
             return wire.unpack(self._room)
-        request, room = self._slots[0]
-        self._slots.rotate(-1)
+        request, room = slots[0]
+        slots.rotate(-1)
         content = wire.unpack(room)
         request.Start()
         return content
