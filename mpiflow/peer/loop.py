@@ -50,7 +50,7 @@ _LATE = 0.02            # then it sleeps for this share of the time that it has 
 _NAPS = (20e-6, 1e-2)   # seconds: but not less and not more than this
 _PACE = 5e-4            # seconds: short tasks and the blocks between them go on for so long before anything else is looked at
 _TICK = 2e-3            # seconds: how often the second thread looks while a task runs
-_REST = 8e-3            # seconds: how long it sleeps at most while tasks are short: each waking costs the main thread a pause
+_REST = 32e-3           # seconds: how long it sleeps at most while tasks are short: each waking costs the main thread a pause
 _BURST = 20             # and how many times in a row it looks while blocks are under way
 _SWITCH = 5e-4          # seconds: how long Python code may keep the second thread waiting at each of its MPI calls
 _GARBAGE = 100_000      # new objects between two searches for garbage, while nothing of ours makes any
@@ -73,9 +73,9 @@ class Loop:
 
     __slots__ = (       # beyond 30 attributes Python looks each one up by its name, every time
         "_abandoned", "_asleep", "_began", "_closed", "_copies", "_deadline", "_death", "_epoch_over", "_epochs", "_executor",
-        "_failed", "_grace", "_interrupted", "_interrupts", "_keep", "_leave", "_lock", "_look_at", "_named", "_policies", "_since",
-        "_spill", "_state", "_stop_until", "_stops", "_struck", "_task", "_told", "_transfers", "_unoffered", "_wake", "_watch", "_worth",
-        "_written", "error", "free", "inside", "values")
+        "_failed", "_grace", "_interrupted", "_interrupts", "_keep", "_leave", "_lock", "_look_at", "_named", "_policies",
+        "_posted", "_since", "_spill", "_state", "_stop_until", "_stops", "_struck", "_task", "_told", "_transfers",
+        "_unoffered", "_wake", "_watch", "_worth", "_written", "error", "free", "inside", "values")
 
     def __init__(self, state: PeerState, epochs: Epochs, transfers: Transfers, executor: Executor,
                  named: frozenset[int], leave: Callable[[], None], stops: Stops,
@@ -134,6 +134,7 @@ class Loop:
         self._death: BaseException | None = None        # what told the second thread that a rank has died
         self._epoch_over = math.inf             # when the last epoch was over; later than ever while one is under way
         self._began = 0.0
+        self._posted: Delta | None = None     # what this rank says in the epoch that is under way
         self._wake = threading.Event()
         self._asleep = False                    # the second thread, until a task starts
         self._closed = threading.Event()
@@ -229,7 +230,7 @@ class Loop:
             self._failed = None
             self._epoch_over = now
             transfers.trim(now)
-            deltas = [decode_delta(part) for part in parts]
+            deltas = [self._posted if rank == state.rank else decode_delta(part) for rank, part in enumerate(parts)]
             state.epoch_done(deltas)
             if self._copies is not None:
                 self._copies.heard(deltas)
@@ -304,6 +305,7 @@ class Loop:
         since = self._since
         if since is not None and self._state.running is not None:
             delta = msgspec.structs.replace(delta, elapsed=time.perf_counter() - since)
+        self._posted = delta
         self._epochs.post(encode(delta))
 
     def interrupt(self, task: int) -> None:

@@ -78,11 +78,11 @@ class PeerState:
     """
 
     __slots__ = (       # beyond 30 attributes Python looks each one up by its name, every time
-        "_bytes_sent", "_consumers", "_doomed", "_early", "_expected", "_first", "_forwards", "_frozen", "_in_epoch", "_learning",
-        "_mine", "_missing", "_needs", "_news", "_num_open", "_num_sending", "_num_sent", "_order", "_over", "_position", "_ranks",
-        "_readers", "_ready", "_received", "_replan", "_reported", "_restored", "_sending", "_shell", "_spent", "_states",
-        "_stop_asked", "_teams", "_users", "catalog", "ended", "keep_going", "machine", "num_plans", "plan", "rank", "running",
-        "stopped_by", "stopping")
+        "_bytes_sent", "_consumers", "_doomed", "_early", "_expected", "_first", "_forwards", "_frozen", "_in_epoch",
+        "_learning", "_mine", "_missing", "_needs", "_news", "_num_open", "_num_sending", "_num_sent", "_order", "_over",
+        "_position", "_ranks", "_readers", "_ready", "_received", "_replan", "_reported", "_restored", "_sending", "_shell",
+        "_spent", "_states", "_stop_asked", "_teams", "_users", "catalog", "ended", "keep_going", "machine", "num_plans",
+        "plan", "rank", "running", "stopped_by", "stopping")
 
     def __init__(self, rank: int, plan: Plan, catalog: Catalog, machine: Machine, *, keep_going: bool = False,
                  replan: bool = True, restored: frozenset[int] = frozenset()) -> None:

@@ -134,10 +134,12 @@ class Transfers:
                 return self._receive_pieces() if self._incoming else []
         if self._mortal:
             check_alive(status)
-        task, sequence, rest = self._opened()
-        if type(rest) is wire.Follows:
+        task, sequence, rest = wire.unpack(slots[0][1] if slots else self._room)
+        if type(rest) is wire.Follows:          # it moves once it is expected, so that comes before all else
             self._await(_Incoming(task, status.Get_source(), _PIECE_TAG + sequence % _TAGS), rest)
+            self._next_header()
             return self._receive_pieces()
+        self._next_header()
         return [(task, rest), *self._receive_pieces()] if self._incoming else [(task, rest)]
 
     def _probed(self, status: MPI.Status) -> bool:
@@ -147,17 +149,14 @@ class Transfers:
             self._found = self._comm.Irecv(self._room, status.Get_source(), _HEADER_TAG)
         return self._found.Test(status)
 
-    def _opened(self) -> tuple[int, int, Value | wire.Follows]:
-        """Read the header that is there, and be ready for the next one."""
+    def _next_header(self) -> None:
+        """Be ready for the header after the one that has been read."""
         slots = self._slots
-        if not slots:
+        if slots:
+            slots[0][0].Start()
+            slots.rotate(-1)
+        else:
             self._found = None
-            return wire.unpack(self._room)
-        request, room = slots[0]
-        slots.rotate(-1)
-        content = wire.unpack(room)
-        request.Start()
-        return content
 
     def _await(self, incoming: _Incoming, follows: wire.Follows) -> None:
         """Receive what follows a header."""
