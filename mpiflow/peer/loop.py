@@ -328,7 +328,7 @@ class Loop:
     # Tasks, in the main thread
 
     def _run_task(self, task: int) -> float:
-        """Run a task and tell how it ended; give the time."""
+        """Run a task and tell how it ended; give the time when it did."""
         self._since = start = time.perf_counter()
         if self._asleep:
             self._wake.set()
@@ -362,6 +362,7 @@ class Loop:
             plain = type(value) is np.ndarray
             form = () if task not in self._named else _plain_form(value.dtype, value.shape) if plain else _form(value)
             self._state.finished(task, start - self._began, seconds, value.nbytes if plain else nbytes(value), form)
+            return start + seconds
         return time.perf_counter()
 
     def _persist(self, task: int, policy: Policy) -> Value:

@@ -363,7 +363,7 @@ class PeerState:
         ranks, self._forwards[block] = self._forwards[block], None
         for rank in ranks:
             nbytes = self._shell.send(block, rank)
-            if nbytes is not None:
+            if nbytes is not None:              # it has left already
                 self._num_sent[rank] += 1
                 self._bytes_sent[rank] += nbytes
             else:

@@ -135,11 +135,16 @@ class Transfers:
         if self._mortal:
             check_alive(status)
         task, sequence, rest = wire.unpack(slots[0][1] if slots else self._room)
-        if type(rest) is wire.Follows:          # it moves once it is expected, so that comes before all else
+        follows = type(rest) is wire.Follows
+        if follows:                             # it moves once it is expected, so that comes before all else
             self._await(_Incoming(task, status.Get_source(), _PIECE_TAG + sequence % _TAGS), rest)
-            self._next_header()
+        if slots:                               # be ready for the header after this one
+            slots[0][0].Start()
+            slots.rotate(-1)
+        else:
+            self._found = None
+        if follows:
             return self._receive_pieces()
-        self._next_header()
         return [(task, rest), *self._receive_pieces()] if self._incoming else [(task, rest)]
 
     def _probed(self, status: MPI.Status) -> bool:
@@ -148,15 +153,6 @@ class Transfers:
                 return False
             self._found = self._comm.Irecv(self._room, status.Get_source(), _HEADER_TAG)
         return self._found.Test(status)
-
-    def _next_header(self) -> None:
-        """Be ready for the header after the one that has been read."""
-        slots = self._slots
-        if slots:
-            slots[0][0].Start()
-            slots.rotate(-1)
-        else:
-            self._found = None
 
     def _await(self, incoming: _Incoming, follows: wire.Follows) -> None:
         """Receive what follows a header."""
