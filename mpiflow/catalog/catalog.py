@@ -96,14 +96,14 @@ class Catalog:
         """Take ``entry`` if it is newer than what is known; say whether it was."""
         task = entry.task
         old = self.tasks[task]
-        if entry <= old:
-            return False
-        self.tasks[task] = entry
         before, after = old.state, entry.state
-        if before is _PLANNED and after is _DONE:       # as most news are
+        if before is _PLANNED and after is _DONE and entry.attempt >= old.attempt:      # as most news are
             self.num_open -= 1
+        elif entry <= old:
+            return False
         elif before is not after:
             self._count(task, before, after)
+        self.tasks[task] = entry
         return True
 
     def _count(self, task: int, before: State, after: State) -> None:

@@ -81,7 +81,9 @@ def allocate(arrays: Forms, empty: Callable[..., np.ndarray] = np.ndarray) -> li
 
 def as_bytes(array: np.ndarray) -> np.ndarray:
     """View a C-contiguous array as uint8, without a copy."""
-    return array.reshape(-1).view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
+    if array.ndim != 1:
+        array = array.reshape(-1)
+    return array.view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
 
 
 def pieces(arrays: Iterable[tuple[str, np.ndarray]], size: int) -> list[np.ndarray]:
@@ -89,7 +91,10 @@ def pieces(arrays: Iterable[tuple[str, np.ndarray]], size: int) -> list[np.ndarr
     cut = []
     for _, array in arrays:
         flat = as_bytes(array)
-        cut += [flat[start:start + size] for start in range(0, len(flat), size)]
+        if 0 < array.nbytes <= size:
+            cut.append(flat)
+        else:
+            cut += [flat[start:start + size] for start in range(0, len(flat), size)]
     return cut
 
 

@@ -27,7 +27,10 @@ def as_value(result: Any) -> Value:
     if type(result) is np.ndarray:          # the common cases, without ceremony
         dtype = result.dtype
         if dtype.isnative and not dtype.hasobject and result.flags.c_contiguous:
-            return _locked(result)
+            if result.base is not None:
+                return _locked(result)
+            result.setflags(False)
+            return result.view()
     elif type(result) in _NUMBERS:
         return _locked(np.array(result))
     elif isinstance(result, Mapping):

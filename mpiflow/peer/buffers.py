@@ -41,7 +41,7 @@ class Buffers:
             memory = np.empty(nbytes, np.uint8)
             if len(self._entries) < MOST:
                 self._entries.append([memory, 0.0])
-        return memory[:nbytes].view(dtype).reshape(shape)
+        return np.ndarray(shape, dtype, memory)
 
     def trim(self, now: float) -> None:
         """Give back what has not been used for KEEP.

@@ -44,14 +44,14 @@ PATIENCE = 8.0          # seconds that other ranks have to hear of a failure
 GRACE = 2.0             # seconds that an interrupted operation has to come back
 REPRIEVE = 1.0          # seconds that an operation may go on in any case when a rank has died
 _ALONE = 5e-5           # seconds: an idle rank looks again at once for so long,
-_LOOKS = 16             # so many times before it looks at anything else,
+_LOOKS = 64             # so many times before it looks at anything else,
 _SPIN = 5e-4            # and for so long in all, leaving its core to others who want it
 _BUSY_SPIN = 5e-3       # and for so long while blocks are under way
 _LATE = 0.02            # then it sleeps for this share of the time that it has waited
 _NAPS = (20e-6, 1e-2)   # seconds: but not less and not more than this
-_PACE = 2e-4            # seconds: short tasks and the blocks between them go on for so long before anything else is looked at
+_PACE = 5e-4            # seconds: short tasks and the blocks between them go on for so long before anything else is looked at
 _TICK = 2e-3            # seconds: how often the second thread looks while a task runs
-_REST = 8e-3            # seconds: how long it sleeps at most while tasks are short: each waking costs the main thread a pause
+_REST = 32e-3           # seconds: how long it sleeps at most while tasks are short: each waking costs the main thread a pause
 _BURST = 20             # and how many times in a row it looks while blocks are under way
 _SWITCH = 5e-4          # seconds: how long Python code may keep the second thread waiting at each of its MPI calls
 _GARBAGE = 100_000      # new objects between two searches for garbage, while nothing of ours makes any
@@ -63,7 +63,20 @@ os.register_at_fork(after_in_child=lambda: _forked.append(True))
 
 
 class Loop:
-    """One rank's run, from the first action to the agreed end."""
+    """One rank's run, from the first action to the agreed end.
+
+    Attributes:
+        values: The blocks that are here.
+        free: Forgets a block.
+        inside: Whether user code that was left behind may be inside MPI.
+        error: Why this rank cannot go on, if it cannot.
+    """
+
+    __slots__ = (       # beyond 30 attributes Python looks each one up by its name, every time
+        "_abandoned", "_asleep", "_began", "_closed", "_copies", "_deadline", "_death", "_epoch_over", "_epochs", "_executor",
+        "_failed", "_grace", "_interrupted", "_interrupts", "_keep", "_leave", "_lock", "_look_at", "_named", "_policies",
+        "_posted", "_since", "_spill", "_state", "_stop_until", "_stops", "_struck", "_task", "_told", "_transfers",
+        "_unoffered", "_wake", "_watch", "_worth", "_written", "error", "free", "inside", "values")
 
     def __init__(self, state: PeerState, epochs: Epochs, transfers: Transfers, executor: Executor,
                  named: frozenset[int], leave: Callable[[], None], stops: Stops,
@@ -94,6 +107,7 @@ class Loop:
         self._epochs = epochs
         self._transfers = transfers
         self._executor = executor
+        self._policies = executor.policies
         self._named = named
         self._leave = leave
         self._keep = keep
@@ -101,8 +115,6 @@ class Loop:
         self._worth = LEAST if keep else math.inf
         self._written = written if keep else frozenset()
         self._copies = copies
-        if copies is not None:                  # so that those who keep none pay nothing
-            self.free = self._pass_on
         self._grace = grace
         self._stops, self._struck = stops, struck
         self._watch = watch
@@ -110,6 +122,7 @@ class Loop:
         self._stop_until = math.inf             # running tasks may go on until then
         self._spill = spill
         self.values: dict[int, Value] = {} if spill is None else spill
+        self.free: Callable[[int], None] = self.values.__delitem__ if copies is None else self._pass_on
         self._lock = threading.Lock()
         self._task: int | None = None           # to be run by the main thread
         self._since: float | None = None        # when the main thread went into a task
@@ -122,6 +135,7 @@ class Loop:
         self._death: BaseException | None = None        # what told the second thread that a rank has died
         self._epoch_over = math.inf             # when the last epoch was over; later than ever while one is under way
         self._began = 0.0
+        self._posted: Delta | None = None     # what this rank says in the epoch that is under way
         self._wake = threading.Event()
         self._asleep = False                    # the second thread, until a task starts
         self._closed = threading.Event()
@@ -189,7 +203,7 @@ class Loop:
                 self._task = None
                 if self._run_task(task) > until:
                     return
-            elif not self._receive(1):
+            elif not self._receive(_LOOKS):
                 return
 
     # Under the lock, which the main thread gives away only while it is in user code
@@ -204,6 +218,8 @@ class Loop:
         Returns:
             Whether a block moved.
         """
+        if self._death is not None:
+            raise self._death
         state, transfers = self._state, self._transfers
         arrived = self._receive(looks)
         sent = transfers.sent() if transfers.sending else ()
@@ -215,7 +231,7 @@ class Loop:
             self._failed = None
             self._epoch_over = now
             transfers.trim(now)
-            deltas = [decode_delta(part) for part in parts]
+            deltas = [self._posted if rank == state.rank else decode_delta(part) for rank, part in enumerate(parts)]
             state.epoch_done(deltas)
             if self._copies is not None:
                 self._copies.heard(deltas)
@@ -231,10 +247,12 @@ class Loop:
     def _receive(self, looks: int) -> bool:
         """Look up to ``looks`` times for blocks that arrive; whether any did."""
         arrived = self._transfers.receive(looks)
+        if not arrived:
+            return False
         for block, value in arrived:
             self.values[block] = value
             self._state.arrived(block)
-        return bool(arrived)
+        return True
 
     def _look(self) -> None:
         """Now and then hear signals, and see whether anything moves."""
@@ -280,10 +298,6 @@ class Loop:
         """Send a block; give its size [bytes] if it has left already."""
         return self._transfers.send(block, rank, self.values[block])
 
-    def free(self, block: int) -> None:
-        """Forget a block."""
-        del self.values[block]
-
     def _pass_on(self, block: int) -> None:
         """Forget a block here, but let others have it when this rank outlives them."""
         copies, plan, spill = self._copies, self._state.plan, self._spill
@@ -302,6 +316,7 @@ class Loop:
         since = self._since
         if since is not None and self._state.running is not None:
             delta = msgspec.structs.replace(delta, elapsed=time.perf_counter() - since)
+        self._posted = delta
         self._epochs.post(encode(delta))
 
     def interrupt(self, task: int) -> None:
@@ -324,7 +339,7 @@ class Loop:
     # Tasks, in the main thread
 
     def _run_task(self, task: int) -> float:
-        """Run a task and tell how it ended; give the time."""
+        """Run a task and tell how it ended; give the time when it did."""
         self._since = start = time.perf_counter()
         if self._asleep:
             self._wake.set()
@@ -332,7 +347,7 @@ class Loop:
             self._spill.pinned = self._executor.at_once(task)
         self._lock.release()
         try:
-            value = self._compute(task)
+            value = self._attempt(task) if task not in self._policies else self._persist(task, self._policies[task])
         except Interrupted:
             self._back()
             if self._death is not None:         # the task will run again, and its inputs stay for that
@@ -359,16 +374,14 @@ class Loop:
             if self._unoffered >= self._worth or task in self._written:
                 self._keep(task, value, seconds, self._unoffered - seconds)
                 self._unoffered = 0.0
-            form = _form(value) if task in self._named else ()
-            self._state.finished(task, start - self._began, seconds, nbytes(value), form)
+            plain = type(value) is np.ndarray
+            form = () if task not in self._named else _plain_form(value.dtype, value.shape) if plain else _form(value)
+            self._state.finished(task, start - self._began, seconds, value.nbytes if plain else nbytes(value), form)
+            return start + seconds
         return time.perf_counter()
 
-    def _compute(self, task: int) -> Value:
-        """Run a task, more than once if its step says so and it fails."""
-        policy = self._executor.policies.get(task)
-        return self._attempt(task) if policy is None else self._persist(task, policy)
-
     def _persist(self, task: int, policy: Policy) -> Value:
+        """Run a task as its step wants it: more than once if it fails, and not for too long."""
         timeout = math.inf if policy.timeout is None or self._executor.keeps_time(task) else policy.timeout
         for left in range(policy.retries, -1, -1):
             try:
@@ -461,10 +474,7 @@ class Loop:
 
     def _call_back(self, error: BaseException) -> None:
         """A rank has died and the others meet: what runs here may go on for as long as it has, and no longer."""
-        def raise_it(waited: float = 0.0, looks: int = 1) -> bool:
-            raise error
-
-        self._death, self._turn = error, raise_it       # what the main thread does next, when it is back
+        self._death = error                     # which the main thread raises next, when it is back
         self._executor.release()
         since = self._since
         if since is None or self._closed.wait(max(REPRIEVE, time.perf_counter() - since)):
@@ -519,15 +529,13 @@ class Loop:
         return self._state.running in self._state.plan.graph.teams
 
 
-def _form(value: Value) -> Form:
-    if isinstance(value, dict):
-        return tuple([(name, array.dtype.str, array.shape) for name, array in columns(value)])
-    return (("", _text(value.dtype), value.shape),)
+def _form(value: dict[str, np.ndarray]) -> Form:
+    return tuple([(name, array.dtype.str, array.shape) for name, array in columns(value)])
 
 
 @lru_cache(1024)
-def _text(dtype: np.dtype) -> str:
-    return dtype.str                            # numpy writes it anew each time, which takes as long as a short task
+def _plain_form(dtype: np.dtype, shape: tuple[int, ...]) -> Form:
+    return (("", dtype.str, shape),)            # numpy writes a dtype anew each time, which takes as long as a short task
 
 
 def _nap(waited: float, spin: float) -> None:

@@ -50,9 +50,8 @@ class Shell(Protocol):
         """Every rank knows that the run is over: nothing is running or under way anywhere."""
 
 
-_PLANNED = State.PLANNED
-_START, _FINISH = Change.START, Change.FINISH
-_USUAL = (State.RUNNING, State.DONE)
+_PLANNED, _RUNNING, _DONE = State.PLANNED, State.RUNNING, State.DONE     # an enumeration's names take long to look up
+_USUAL = (_RUNNING, _DONE)
 
 
 class PeerState:
@@ -82,6 +81,13 @@ class PeerState:
         gone: Tasks that are skipped, as all ranks know; nobody waits for their blocks.
         memory: What this process takes [bytes]: the others are told.
     """
+
+    __slots__ = (       # beyond 30 attributes Python looks each one up by its name, every time
+        "_bytes_sent", "_consumers", "_doomed", "_early", "_expected", "_first", "_forwards", "_frozen", "_in_epoch",
+        "_learning", "_mine", "_missing", "_needs", "_news", "_num_open", "_num_sending", "_num_sent", "_order", "_over",
+        "_position", "_ranks", "_readers", "_ready", "_received", "_replan", "_reported", "_restored", "_sending", "_shell",
+        "_spent", "_states", "_stop_asked", "_teams", "_users", "catalog", "ended", "gone", "keep_going", "machine", "memory",
+        "num_plans", "plan", "rank", "running", "stopped_by", "stopping")
 
     def __init__(self, rank: int, plan: Plan, catalog: Catalog, machine: Machine, *, keep_going: bool = False,
                  replan: bool = True, restored: frozenset[int] = frozenset()) -> None:
@@ -205,7 +211,8 @@ class PeerState:
         """Start the next task if there is one, and report at once what others wait for."""
         if (self.running is None and (self._ready or self._first or self._mine) and not self.stopping and not self._frozen
                 and (task := self._next()) is not None):
-            self._states[task] = advance(self._states[task], _START)
+            state = self._states[task]
+            self._states[task] = _RUNNING if state is _PLANNED else advance(state, Change.START)
             self.running = task
             self._shell.start(task)
         if (not self._num_open or self.stopping) and not self._in_epoch and not self.ended and self._urgent:
@@ -213,7 +220,9 @@ class PeerState:
 
     def _next(self) -> int | None:
         """Choose what to start, if anything can: a part only if it is the first of all tasks here that are not over."""
-        mine, order = self._mine, self._order
+        mine, order, ready = self._mine, self._order, self._ready
+        if not mine and not self._first:        # as nearly always
+            return order[heapq.heappop(ready)]
         while mine and self._states[order[mine[-1]]] is not _PLANNED:
             mine.pop()
         if mine and (first := order[mine[-1]]) in self._teams and not self._missing[first]:
@@ -258,9 +267,13 @@ class PeerState:
         Raises:
             InternalError: This task does not run here.
         """
-        self._back(task)
+        if self.running != task:
+            self._back(task)                    # raises
+        self.running = None
         self._hold(task)                        # others may wait for it
-        self._close(task, _FINISH, start, seconds, nbytes, form)
+        self._states[task] = _DONE              # what ``_close`` does, without ceremony: it is running, or was not back
+        self._num_open -= 1
+        self._news.append(TaskEntry(task, 0, _DONE, self.rank, start, seconds, nbytes, form))
         self._release(self._needs[task])
         self._continue()
 
@@ -348,7 +361,8 @@ class PeerState:
         """
         if not self._sending.get(block):
             raise InternalError(f"rank {self.rank}: block {block} has left, but was not being sent")
-        self._count(rank, nbytes)
+        self._num_sent[rank] += 1
+        self._bytes_sent[rank] += nbytes
         self._num_sending -= 1
         self._sending[block] -= 1
         self._release((block,))
@@ -359,11 +373,11 @@ class PeerState:
         users, readers = 0, self._readers[block]
         if readers:
             self._readers[block] = None
+            states, missing = self._states, self._missing
             for task in readers:
-                if self._states[task] is _PLANNED:
+                if states[task] is _PLANNED:
                     users += 1
-                    num = self._missing[task] - 1
-                    self._missing[task] = num
+                    missing[task] = num = missing[task] - 1
                     if not num and task not in self._teams:
                         heapq.heappush(self._ready, self._position[task])
         self._users[block] = users
@@ -386,25 +400,22 @@ class PeerState:
         ranks, self._forwards[block] = self._forwards[block], None
         for rank in ranks:
             nbytes = self._shell.send(block, rank)
-            if nbytes is None:
+            if nbytes is not None:              # it has left already
+                self._num_sent[rank] += 1
+                self._bytes_sent[rank] += nbytes
+            else:
                 self._users[block] += 1
                 self._sending[block] = self._sending.get(block, 0) + 1
                 self._num_sending += 1
-            else:
-                self._count(rank, nbytes)
-
-    def _count(self, rank: int, nbytes: int) -> None:
-        self._num_sent[rank] += 1
-        self._bytes_sent[rank] += nbytes
 
     def _release(self, blocks: Iterable[int]) -> None:
         """A task or send that needed ``blocks`` needs them no more."""
-        users = self._users
+        users, free, frozen = self._users, self._shell.free, self._frozen
         for block in blocks:
             num = users.get(block)
-            if num == 1 and not self._frozen:       # while frozen it stays
+            if num == 1 and not frozen:         # while frozen it stays
                 del users[block]
-                self._shell.free(block)
+                free(block)
             elif num is not None:
                 users[block] = num - 1
 

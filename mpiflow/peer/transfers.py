@@ -126,24 +126,26 @@ class Transfers:
         Args:
             looks: How many times to look for a header; who has nothing else to do sees it soonest by looking again at once.
         """
-        arrived: list[tuple[int, Value]] = []
-        status = self._status
-        test = self._slots[0][0].Test if self._slots else self._probed
+        status, slots = self._status, self._slots
+        test = slots[0][0].Test if slots else self._probed
         while not test(status):
             looks -= 1
             if looks <= 0:
-                break
+                return self._receive_pieces() if self._incoming else []
+        if self._mortal:
+            check_alive(status)
+        task, sequence, rest = wire.unpack(slots[0][1] if slots else self._room)
+        follows = type(rest) is wire.Follows
+        if follows:                             # it moves once it is expected, so that comes before all else
+            self._await(_Incoming(task, status.Get_source(), _PIECE_TAG + sequence % _TAGS), rest)
+        if slots:                               # be ready for the header after this one
+            slots[0][0].Start()
+            slots.rotate(-1)
         else:
-            if self._mortal:
-                check_alive(status)
-            task, sequence, rest = self._opened()
-            if type(rest) is wire.Follows:
-                self._await(_Incoming(task, status.Get_source(), _PIECE_TAG + sequence % _TAGS), rest)
-            else:
-                arrived.append((task, rest))
-        if self._incoming:
-            arrived += self._receive_pieces()
-        return arrived
+            self._found = None
+        if follows:
+            return self._receive_pieces()
+        return [(task, rest), *self._receive_pieces()] if self._incoming else [(task, rest)]
 
     def _probed(self, status: MPI.Status) -> bool:
         if self._found is None:
@@ -151,17 +153,6 @@ class Transfers:
                 return False
             self._found = self._comm.Irecv(self._room, status.Get_source(), _HEADER_TAG)
         return self._found.Test(status)
-
-    def _opened(self) -> tuple[int, int, Value | wire.Follows]:
-        """Read the header that is there, and be ready for the next one."""
-        if not self._slots:
-            self._found = None
-            return wire.unpack(self._room)
-        request, room = self._slots[0]
-        self._slots.rotate(-1)
-        content = wire.unpack(room)
-        request.Start()
-        return content
 
     def _await(self, incoming: _Incoming, follows: wire.Follows) -> None:
         """Receive what follows a header."""
