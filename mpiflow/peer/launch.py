@@ -69,6 +69,19 @@ def start_failure(library: str, environment: Mapping[str, str]) -> str:
     return f"{text}: {_remedy(name)}" if expected > 1 else text
 
 
+def check_threads() -> None:
+    """Refuse an MPI that was initialised so that only one thread may call it.
+
+    Raises:
+        LaunchError: It was.
+    """
+    from mpi4py import MPI
+
+    if MPI.Query_thread() < MPI.THREAD_SERIALIZED:
+        raise LaunchError("MPI was initialised for one thread, and a rank of mpiflow has two that call it: initialise it with "
+                          "MPI_THREAD_MULTIPLE (what mpi4py does by itself, unless mpi4py.rc.thread_level says otherwise)")
+
+
 def join_world(patience: float = PATIENCE) -> MPI.Comm:
     """Initialise MPI and give the communicator of all ranks, which is not for messages. **Collective**.
 

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 
 from mpiflow.catalog.entries import Delta, Form, decode_delta, encode
+from mpiflow.catalog.states import State
 from mpiflow.errors import InternalError, MachineError, OperationError
 from mpiflow.operations.interrupts import Interrupted
 from mpiflow.operations.values import Value, columns, nbytes
@@ -69,7 +70,7 @@ class Loop:
                  keep: Callable[[int, Value, float, float], None] | None = None, grace: float = GRACE,
                  struck: Callable[[BaseException], bool] = lambda error: False, watch: Watch | None = None,
                  written: frozenset[int] = frozenset(), spill: Spill | None = None,
-                 copies: Copies | None = None) -> None:
+                 copies: Copies | None = None, wanted: frozenset[int] = frozenset()) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -88,6 +89,7 @@ class Loop:
             struck: Whether an error may come of the death of a rank that others survive; then it has told them.
             watch: Says what this rank waits for.
             spill: Where blocks are kept if their memory is limited.
+            wanted: Blocks that are not forgotten: at the end those made here are in ``kept``.
         """
         self._state = state
         self._epochs = epochs
@@ -102,6 +104,10 @@ class Loop:
         self._copies = copies
         if copies is not None:                  # so that those who keep none pay nothing
             self.free = self._pass_on
+        self._wanted = wanted
+        self.kept: dict[int, Value] = {}
+        if wanted:
+            self._forget, self.free = self.free, self._free_unwanted
         self._grace = grace
         self._stops, self._struck = stops, struck
         self._watch = watch
@@ -285,6 +291,11 @@ class Loop:
         del spill[block]
         spill.limit += before - copies.nbytes           # replicas stay in memory, the rest has what they leave
 
+    def _free_unwanted(self, block: int) -> None:
+        """Forget a block, unless the program around this run wants it."""
+        if block not in self._wanted:
+            self._forget(block)
+
     def exchange(self, delta: Delta) -> None:
         """Take part in the next epoch."""
         self._epoch_over = math.inf
@@ -306,6 +317,9 @@ class Loop:
     def end(self) -> None:
         """Forget all blocks; user code left behind may still read its inputs."""
         if not self._abandoned:
+            entries, rank = self._state.catalog.tasks, self._state.rank
+            self.kept = {task: self.values[task] for task in sorted(self._wanted)
+                         if entries[task].rank == rank and entries[task].state is State.DONE}
             self.values.clear()
         if self._copies is not None:
             self._copies.clear()

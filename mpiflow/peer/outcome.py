@@ -11,6 +11,8 @@ from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Seen
 from mpiflow.catalog.states import State
 from mpiflow.operations.registry import Registry
+from mpiflow.operations.values import Value
+from mpiflow.peer.reading import Written
 from mpiflow.planning.history import learned
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan
@@ -42,6 +44,11 @@ class Request:
         silence: The same whatever its node does.
         memory: What blocks may take on each rank [bytes]; None for what the node has.
         scratch: Where blocks go that exceed it, and programs run.
+        written: What stands in place of the file, if a Python program has made it.
+        keep: Names whose blocks stay in memory when the run is over; None for results and what no step reads, if ``embedded``.
+        share: What values of these may take on every rank, which all get at the end, the smallest first [bytes].
+        embedded: Whether the process goes on after the run, and has use for values.
+        again: Whether ranks may hold blocks from before.
     """
 
     file: Path
@@ -60,6 +67,11 @@ class Request:
     silence: float = 0.0
     memory: int | None = None
     scratch: Path = Path(tempfile.gettempdir())
+    written: Written | None = None
+    keep: tuple[str, ...] | None = None
+    share: int = 0
+    embedded: bool = False
+    again: bool = False
 
     @property
     def blocks(self) -> Path:
@@ -91,6 +103,9 @@ class Outcome:
         spilled: What was written to scratch files because memory was short, on all ranks [bytes].
         again: What was read from them, or from sources once more [bytes].
         peaks: The most memory that each rank's process had [bytes].
+        names: Datasets and steps whose blocks stay in memory.
+        kept: Those blocks of them that this rank has made, by task.
+        values: Those of them that are small, whole, on every rank.
     """
 
     workflow: Workflow
@@ -112,6 +127,9 @@ class Outcome:
     spilled: int = 0
     again: int = 0
     peaks: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    kept: Mapping[int, Value] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def learned(self) -> tuple[Seen, ...]:

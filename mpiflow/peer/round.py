@@ -32,6 +32,7 @@ from mpiflow.peer.loop import Loop
 from mpiflow.peer.memory import available_memory
 from mpiflow.peer.outcome import Outcome, Request
 from mpiflow.peer.reading import Local
+from mpiflow.peer.sharing import wanted_names
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import settle, struck, survivable
@@ -140,6 +141,8 @@ class Round:
         """Find what is there, and plan the rest. **Collective**."""
         self._setting, self._epochs, self._transfers, self._left, self._report = setting, epochs, transfers, left, conclude
         comm, request, local = setting.comm, setting.request, setting.local
+        self._names = wanted_names(local.workflow, setting.graph, request)
+        self._wanted = frozenset(task for name in self._names for task in setting.graph.datasets[name].tasks)
         graph, self._spared, executor = self._prepared()
         expected = expectations(graph, local.registry, setting.history)
         try:
@@ -161,7 +164,7 @@ class Round:
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
                           setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE),
-                          self._spill, self._copies)
+                          self._spill, self._copies, self._wanted)
         exchange(epochs, b"")                   # all have a plan
         left.starts.append(time.time())
         self._preparation = time.perf_counter() - setting.began
@@ -210,7 +213,7 @@ class Round:
         damaged = tuple(number for number, task in enumerate(graph.tasks) if task.id in left.damaged)
         holdings = [decode_holding(part) for part in exchange(self._epochs, encode(_with(holding, held, damaged)))]
         lost = {graph.tasks[number].id for holding in holdings for number in holding.damaged}
-        graph, spared = reuse(graph, holdings, request.forced, lost)
+        graph, spared = reuse(graph, holdings, request.forced, lost, self._wanted)
         spared = replace(spared, damages=(*spared.damages, *left.damaged.values()))
         return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places, setting.folders)
 
@@ -262,7 +265,7 @@ class Round:
                        setting.history, setting.machine, self._catalog, setting.hosts, self._seconds, self._preparation,
                        self._spared, tuple(self._state.stopped_by), warnings, rank, tuple(self._left.starts),
                        sum(closing.spilled for closing in closings), sum(closing.again for closing in closings),
-                       tuple(closing.peak for closing in closings))
+                       tuple(closing.peak for closing in closings), self._names, self._loop.kept)
         if rank != self._reported_as:           # at first, or again if the one that did has died before all knew
             self._report(done)
             self._reported_as = rank

@@ -55,7 +55,7 @@ class Reuse:
 
 
 def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] = (),
-          lost: Iterable[str] = ()) -> tuple[TaskGraph, Reuse]:
+          lost: Iterable[str] = (), wanted: Set[int] = frozenset()) -> tuple[TaskGraph, Reuse]:
     """Leave out of ``graph`` what need not run. Pure; task numbers stay as they are.
 
     Args:
@@ -63,6 +63,7 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
         holdings: What each rank can bring in, in order of rank.
         forced: Steps that run again, with all that depends on them.
         lost: Ids of blocks that turned out to be damaged.
+        wanted: Tasks whose blocks are to be in memory at the end, whoever needs them.
 
     Returns:
         The graph, in which a block that is needed and held somewhere is made by a RESTORE task on a rank that holds it, and
@@ -77,7 +78,7 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
     saved = holders.keys() | missing
     for task in (again | damaged) & holders.keys():
         del holders[task]
-    run, restored = _needed(graph, holders)
+    run, restored = _needed(graph, holders, wanted)
     for task in run & holders.keys():
         del holders[task]
     tasks = [task if number in run else
@@ -99,12 +100,13 @@ def _held(holdings: Sequence[Holding]) -> tuple[dict[int, list[int]], dict[int, 
     return holders, nbytes
 
 
-def _needed(graph: TaskGraph, held: Mapping[int, object]) -> tuple[set[int], set[int]]:
+def _needed(graph: TaskGraph, held: Mapping[int, object], wanted: Set[int]) -> tuple[set[int], set[int]]:
     """Walk from the tasks that leave something: those that must run, and those whose blocks are brought in for them."""
     named = {task for entry in graph.datasets.values() for task in entry.tasks}
     run = {task for task, consumers in enumerate(graph.consumers)
            if task not in held and (not consumers or kept_files(graph.tasks[task].parameters)) and _leaves(graph, task, named)}
-    restored: set[int] = set()
+    run |= wanted - held.keys()
+    restored = set(wanted & held.keys())
     stack = sorted(run)
     while stack:
         number = stack.pop()

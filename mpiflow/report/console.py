@@ -28,6 +28,13 @@ def report_outcome(outcome: Outcome, record_file: Path | None) -> None:
         warn(warning)
     if outcome.failed:
         _print(f"mpiflow: error: {failure(outcome)}", sys.stderr)
+    keep_outcome(outcome, record_file)
+
+
+def keep_outcome(outcome: Outcome, record_file: Path | None) -> None:
+    """Write the record, and the history for the next run, on one rank; nothing is printed but that they cannot be written."""
+    if outcome.rank != 0:
+        return
     if outcome.status == 0:
         _keep_history(outcome)
     if record_file is not None:
