@@ -91,8 +91,8 @@ class Workflow:
 
         Args:
             name: What it is called.
-            **keys: As in a document: one of ``random``, ``normal``, ``arange``, ``full``, ``file``; and ``path``, ``as_``, ``rows``,
-                ``blocks``, ``rank``, ``replicas``, ``unit``, ``tags``.
+            **keys: As in a document: one of ``random``, ``normal``, ``arange``, ``full``, ``file``; and ``path``, ``as_``,
+                ``rows``, ``blocks``, ``rank``, ``replicas``, ``unit``, ``tags``.
         """
         return self._add("datasets", name, self._mapping(keys))
 
@@ -103,13 +103,14 @@ class Workflow:
             name: What it is called.
             run: An expression, of handles or as text; or an operation, by name or the function itself, that ``in_`` and ``with_``
                 belong to; or a list: a program and its arguments.
-            **keys: As in a document: ``in_``, ``with_``, ``for_``, ``zip``, ``where``, ``workflow``, ``out``, ``stdout``, ``env``,
-                ``ranks``, ``retries``, ``timeout``, ``on_error``, ``replicas``, ``unit``, ``tags``.
+            **keys: As in a document: ``in_``, ``with_``, ``for_``, ``zip``, ``where``, ``workflow``, ``out``, ``stdout``,
+                ``env``, ``ranks``, ``retries``, ``timeout``, ``on_error``, ``replicas``, ``unit``, ``tags``.
         """
         if callable(run) and not isinstance(run, Term):
             run = self._use(run)
         content = self._mapping({"run": run, **keys} if run is not None else keys)
-        return self._add("steps", name, content["run"] if list(content) == ["run"] and isinstance(content["run"], str) else content)
+        short = list(content) == ["run"] and isinstance(content["run"], str)
+        return self._add("steps", name, content["run"] if short else content)
 
     def result(self, what: str | Term, file: str | os.PathLike) -> None:
         """Have a dataset, a step or a column written to ``file`` (.h5, .npy) by each run."""
@@ -130,8 +131,9 @@ class Workflow:
 
     def _add(self, section: str, name: str, content: Any) -> Handle:
         self._open()
-        if name in self._content[section] or (section != "results" and name in self._content["steps"] | self._content["datasets"]):
-            raise ValueError(f"{name!r} stands in {section} already: {self._content[section].get(name, 'under another section')}")
+        for other in (section,) if section == "results" else ("datasets", "steps"):
+            if name in self._content[other]:
+                raise ValueError(f"{name!r} stands in {other} already: {self._content[other][name]}")
         self._content[section][name] = content
         self._places[section, name] = _caller()
         return Handle(name)
@@ -243,6 +245,12 @@ class Workflow:
             return error
         about = self._parts()[1]
         return DocumentError([self._blamed(problem, about) for problem in error.problems])
+
+    def wrong(self, error: DocumentError) -> list[str]:
+        """Give the names that the problems of an error are about, as far as they are in the text of this document."""
+        about = self._parts()[1]
+        return [about[problem.line - 1][1] for problem in error.problems
+                if problem.file == str(self._file) and 0 < problem.line <= len(about)]
 
     def _blamed(self, problem: Problem, about: list[tuple[str, str]]) -> Problem:
         if problem.file != str(self._file) or not 0 < problem.line <= len(about):

@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mpiflow.api.building import Workflow, load
 from mpiflow.errors import DocumentError, LaunchError, StepError, StoppedError, did_you_mean, ranges
 from mpiflow.operations.values import Value, columns
@@ -21,7 +19,7 @@ from mpiflow.peer.stopping import Stops
 from mpiflow.report.console import keep_outcome
 from mpiflow.report.inline import run_html
 from mpiflow.report.record import record
-from mpiflow.report.summary import failure, human_bytes, summary
+from mpiflow.report.summary import count, failure, human_bytes, summary
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -48,8 +46,8 @@ def run(workflow: Workflow | str | os.PathLike, comm: MPI.Comm | None = None, *,
         results: Where relative paths of results start.
         keep: Datasets and steps whose blocks stay in memory, each where it was made; None for the results, and the steps that
             no other step reads. They are freed with the ``Run``.
-        share: All ranks get the values of these, the smallest first, as long as they take no more than this [bytes]; ``run["name"]``
-            then never communicates. Others are brought by ``Run.value``.
+        share: All ranks get the values of these, the smallest first, as long as they take no more than this [bytes];
+            ``run["name"]`` then never communicates. Others are brought by ``Run.value``.
         check: Whether a step that fails, and a signal to stop, raise an error; else ``Run.status`` tells.
         resume: Take from the store what earlier runs have made.
         force: Steps that run again in any case, with ``resume`` or ``cache``.
@@ -83,13 +81,13 @@ def run(workflow: Workflow | str | os.PathLike, comm: MPI.Comm | None = None, *,
     given = flow.given(params)
     taking = resume or cache is not None
     if given.unknown and taking:
-        raise LaunchError(f"{'; '.join(given.unknown)}: whether that has changed nobody can tell, so nothing of earlier runs may be "
-                          "taken. Give it as an argument, put the operation into a module, or leave out resume and cache")
+        raise LaunchError(f"{'; '.join(given.unknown)}: whether that has changed nobody can tell, so nothing of earlier runs may "
+                          "be taken. Give it as an argument, put the operation into a module, or leave out resume and cache")
     if force and not taking:
         raise LaunchError("force is for runs that take from earlier ones, with resume or cache; without, every step runs")
     request = Request(
-        given.file, given.overrides, Path(results), keep_going, Path(store).absolute(), replan, save and not given.unknown, taking,
-        tuple(force), grace, None if cache is None else Path(cache).absolute(), watch, unreachable, silence, memory,
+        given.file, given.overrides, Path(results), keep_going, Path(store).absolute(), replan, save and not given.unknown,
+        taking, tuple(force), grace, None if cache is None else Path(cache).absolute(), watch, unreachable, silence, memory,
         Path(scratch or tempfile.gettempdir()).absolute(), given.written, None if keep is None else tuple(keep), share, True)
     file = None if record is None else Path(record).absolute()
     try:
@@ -117,7 +115,7 @@ def attempt(comm: MPI.Comm | None, request: Request, file: Path | None = None, h
         raise LaunchError("mpiflow runs in the main thread only: there it can interrupt operations")
     comm = join_world() if comm is None else comm
     check_threads()
-    from mpiflow.peer import run as peer        # needs MPI, so only now
+    from mpiflow.peer import run as peer  # needs MPI, so only now
 
     stops = Stops(returning=True)
     stops.listen()
@@ -174,8 +172,8 @@ class Run(Mapping):
         if self.outcome.failed:
             raise StepError(self.failure, self)
         if self.status == STOPPED:
-            raise StoppedError(f"stopped by a signal at rank {ranges(self.outcome.stopped_by, ',')}, {self.outcome.num_left} tasks "
-                               "left; the same with resume=True goes on", self)
+            raise StoppedError(f"stopped by a signal at rank {ranges(self.outcome.stopped_by, ',')}, "
+                               f"{count(self.outcome.num_left, 'task')} left; the same with resume=True goes on", self)
 
     # Values
 
@@ -249,9 +247,10 @@ class Run(Mapping):
         if not self._made(name):
             return f"{name!r} was not made: {self.summary.splitlines()[0]}"
         catalog = self.outcome.catalog
-        nbytes = sum(catalog.tasks[task].nbytes for task in known[name].tasks)
-        return (f"{name!r} is not on every rank ({human_bytes(nbytes)} in {len(known[name].tasks)} blocks): run.value({name!r}) brings it, "
-                f"which all ranks must call; run.local({name!r}) gives the blocks here")
+        tasks = known[name].tasks
+        size = human_bytes(sum(catalog.tasks[task].nbytes for task in tasks))
+        return (f"{name!r} is not on every rank ({size} in {count(len(tasks), 'block')}): run.value({name!r}) brings it, which "
+                f" all ranks must call; run.local({name!r}) gives the blocks here")
 
     # For people
 
@@ -262,12 +261,13 @@ class Run(Mapping):
         return f"<run of {self.outcome.workflow.document.name}: status {self.status}, {len(self)} values>"
 
     def _repr_html_(self) -> str:
-        shown = {name: _form(self.outcome.values[name]) if name in self else f"on ranks {ranges(ranks)}; value({name!r}) brings it"
+        """Show where values are, and what they are if they are here."""
+        shown = {name: _form(self[name]) if name in self else f"on ranks {ranges(ranks)}; value({name!r}) brings it"
                  for name, ranks in self.blocks.items()}
         return run_html(self.summary.splitlines()[0], self.summary + ("\n" + self.failure if self.failure else ""), shown)
 
 
 def _form(value: Value) -> str:
     """Columns, dtype, shape, and a number itself."""
-    return ", ".join(f"{name + ': ' if name else ''}{array.dtype} {array.shape}" + (f" = {array[()]}" if np.ndim(array) == 0 else "")
+    return ", ".join(f"{name + ': ' if name else ''}{array.dtype} {array.shape if array.ndim else f'= {array[()]}'}"
                      for name, array in columns(value))

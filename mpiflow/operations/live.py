@@ -7,6 +7,7 @@ may not be what it seems.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
 import sysconfig
@@ -54,7 +55,13 @@ class _Seen:
     def function(self, function: Callable[..., Any]) -> object:
         """Give what tells a function from others."""
         function = getattr(function, "__wrapped__", function)
+        if isinstance(function, types.MethodType):
+            return self.function(function.__func__), self.value("self", function.__self__)
+        if isinstance(function, functools.partial):
+            return self.function(function.func), self.value("partial", (function.args, function.keywords))
         if not isinstance(function, types.FunctionType) or _installed(function.__code__.co_filename):
+            if not isinstance(function, (types.FunctionType, types.BuiltinFunctionType, np.ufunc)):
+                self.unknown.append(type(function).__name__)
             return getattr(function, "__module__", ""), getattr(function, "__qualname__", repr(type(function)))
         if id(function) in self._functions:                 # it calls itself, or others that do
             return "again", self._functions[id(function)]

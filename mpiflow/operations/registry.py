@@ -96,9 +96,10 @@ def add_operation(item: Operation, registry: Registry) -> None:
         ModuleError: Its name is taken.
     """
     hidden = registry.get(item.name)
-    if item.name in INTERNAL or item.name in RESERVED or (hidden and hidden.code not in (BUILTIN, item.code)):
-        raise ModuleError(f"operation {item.name!r} is {'defined by a module' if hidden else 'what a sign or a loop stands for'} "
-                          "already; choose another name")
+    reserved = item.name in INTERNAL or item.name in RESERVED
+    if reserved or (hidden and hidden.code not in (BUILTIN, item.code)):
+        why = "what a sign or a loop stands for" if reserved else "defined by a module already"
+        raise ModuleError(f"operation {item.name!r} is {why}; choose another name")
     registry[item.name] = item
 
 

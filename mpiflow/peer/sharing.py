@@ -29,7 +29,7 @@ _decode_blocks = msgpack.Decoder(list[tuple[int, bytes]]).decode
 
 
 class Asked(msgspec.Struct, frozen=True, array_like=True):
-    """What a rank says when a value is asked for: whose, where it is to go (-1 for everywhere), and the form of its own blocks."""
+    """What a rank says when a value is asked for: whose, where it is to go (-1: everywhere), and the forms of its own blocks."""
 
     name: str
     root: int
@@ -169,7 +169,8 @@ def _bring(comm: MPI.Comm, outcome: Outcome, name: str, root: int | None) -> Val
         raise MachineError(f"ranks have died since: {len(outcome.hosts)} took part in the run, and {comm.size} are here")
     what, tasks = f"value({name!r})", outcome.plan.graph.datasets[name].tasks
     epochs = Epochs(comm, Watch(Pulse(comm), outcome.request.watch, 0.0))
-    own = Asked(name, -1 if root is None else root, {task: describe(outcome.kept[task]) for task in tasks if task in outcome.kept})
+    kept = outcome.kept
+    own = Asked(name, -1 if root is None else root, {task: describe(kept[task]) for task in tasks if task in kept})
     said = [_decode_asked(part) for part in exchange(epochs, msgpack.encode(own), Asking(what))]
     asked = {(one.name, one.root): [] for one in said}
     for rank, one in enumerate(said):
@@ -179,7 +180,7 @@ def _bring(comm: MPI.Comm, outcome: Outcome, name: str, root: int | None) -> Val
                            for (name, root), ranks in asked.items())
         raise LaunchError(f"ranks ask for different values at the same time: {listed}")
     described = {task: headers for one in said for task, headers in one.blocks.items()}
-    blocks = [_block(comm, task, outcome.catalog.tasks[task].rank, root, outcome.kept, described[task]) for task in tasks]
+    blocks = [_block(comm, task, outcome.catalog.tasks[task].rank, root, kept, described[task]) for task in tasks]
     return join(blocks) if root in (None, comm.rank) else None
 
 

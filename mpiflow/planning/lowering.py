@@ -78,7 +78,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     for name in nx.lexicographical_topological_sort(workflow.graph):
         if name in workflow.document.steps:
             lowering.step(name)
-        elif workflow.graph.out_degree(name) or name in workflow.document.results or name in wanted:      # what nobody reads is not loaded
+        elif workflow.graph.out_degree(name) or name in workflow.document.results or name in wanted:    # else nobody reads it
             lowering.load(name, blocks[name])
     lowering.write_results(writers)
     lowering.check_kept()

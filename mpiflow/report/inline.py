@@ -66,9 +66,9 @@ def plan_svg(found: Forecast) -> str:
     parts = [f'<text x="2" y="{rank * _LANE + 14}">rank {rank}</text>' for rank in range(size)]
     for number, task in enumerate(plan.graph.tasks[:MOST_TASKS]):
         start, seconds, rank = simulation.starts[number], plan.estimates.seconds[number], plan.ranks[number]
+        title = f"{escape(task.name)} ({task.kind}): {start:.4f} to {start + seconds:.4f} s"
         parts.append(f'<rect x="{60 + start * scale:.1f}" y="{rank * _LANE + 3}" width="{max(seconds * scale, 1):.1f}" '
-                     f'height="{_LANE - 5}" fill="hsl({steps[task.step] * 137 % 360} 55% 55%)"><title>{escape(task.name)} ({task.kind})'
-                     f': {start:.4f} to {start + seconds:.4f} s</title></rect>')
+                     f'height="{_LANE - 5}" fill="hsl({steps[task.step] * 137 % 360} 55% 55%)"><title>{title}</title></rect>')
     if len(plan.graph.tasks) > MOST_TASKS:
         parts.append(f'<text x="60" y="{size * _LANE + 14}">the first {MOST_TASKS} of {len(plan.graph.tasks)} tasks</text>')
     return _svg(_WIDE, size * _LANE + 22, parts)
@@ -106,4 +106,5 @@ def run_html(head: str, summary: str, values: Mapping[str, str]) -> str:
         values: Name to form: dtype, shape and where it is.
     """
     rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(form)}</td></tr>" for name, form in values.items())
-    return f"<div><b>{escape(head)}</b><table>{rows}</table><details><summary>summary</summary>{text_html(summary)}</details></div>"
+    return (f"<div><b>{escape(head)}</b><table>{rows}</table><details><summary>summary</summary>{text_html(summary)}</details>"
+            "</div>")

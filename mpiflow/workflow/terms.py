@@ -118,9 +118,8 @@ def call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any], opera
     parts = [term(item) for item in arguments]
     named = {key: term(item) for key, item in keywords.items()}
     uses = {key: item for part in (*parts, *named.values()) for key, item in part.uses.items()}
-    if operation is not None:
-        if uses.setdefault(name, operation) is not operation:
-            raise ValueError(f"two operations are called {name!r} in one expression; give one another name")
+    if operation is not None and uses.setdefault(name, operation) is not operation:
+        raise ValueError(f"two operations are called {name!r} in one expression; give one another name")
     return Term(f"{name}({', '.join([*(part.text for part in parts), *(f'{key}={part.text}' for key, part in named.items())])})",
                 uses)
 

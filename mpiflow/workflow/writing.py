@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -15,7 +15,7 @@ _MAPPINGS = ("datasets", "steps", "results")
 class _Dumper(yaml.SafeDumper):
     """Writes values that our own loader reads back, which takes other texts for numbers than YAML 1.1 does."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar = {
         first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *RESOLVERS.get(first, [])]
         for first in (*yaml.SafeDumper.yaml_implicit_resolvers, *RESOLVERS)}
 
