@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -446,3 +448,22 @@ def test_a_session_takes_names_from_a_document(here):
         answer = s.answer
         assert answer.state == "waiting" and answer.value().shape == (1000,)
         assert s.real2bin(s.DS1).state == "waiting"
+
+
+# The notebook
+
+def test_the_cells_of_the_notebook_run_and_show_what_is_stored(here):
+    stored = json.loads((EXAMPLES / "notebook" / "even-odd.ipynb").read_text())
+    spec = importlib.util.spec_from_file_location("make_notebook", EXAMPLES / "notebook" / "make.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    names, kinds = {}, []
+    for cell in stored["cells"]:
+        if cell["cell_type"] == "code":
+            made = make.outputs("".join(cell["source"]), names)
+            assert [item["output_type"] for item in made] == [item["output_type"] for item in cell["outputs"]]
+            kinds += [set(item.get("data", {"text": ""})) for item in made]
+    assert kinds.count({"text/plain", "text/html"}) == 3        # the DAG, the plan, the run
+    assert names["run"]["share"].sum() == pytest.approx(0.5, abs=0.01) and names["spread"].state == "done"
+    assert [(kind, source) for kind, source in make.CELLS] == [
+        (cell["cell_type"], "".join(cell["source"])) for cell in stored["cells"]]

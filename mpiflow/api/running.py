@@ -22,7 +22,7 @@ from mpiflow.report.record import record
 from mpiflow.report.summary import count, failure, human_bytes, summary
 
 if TYPE_CHECKING:
-    from mpi4py import MPI
+    from mpiflow.peer.launch import MPI
 
 SHARE = 1 << 24         # bytes of values that all ranks get at the end, if nobody says otherwise
 

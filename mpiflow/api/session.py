@@ -27,7 +27,7 @@ from mpiflow.report.summary import failure_of
 from mpiflow.workflow.terms import Term, call, term
 
 if TYPE_CHECKING:
-    from mpi4py import MPI
+    from mpiflow.peer.launch import MPI
 
 
 class Deferred(Handle):
