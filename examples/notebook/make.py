@@ -21,7 +21,8 @@ A workflow built in Python, looked at, planned and run. Without `mpirun` there i
     ("code", """\
 import mpiflow as mf"""),
     ("markdown", """\
-An operation is a function of arrays. This one is *linear*: it runs on each block where it lies, and only the counts are added."""),
+An operation is a function of arrays. This one is *linear*: it runs on each block where it lies, and only the counts are
+added."""),
     ("code", """\
 @mf.operation(linear=True)
 def real2bin(x):
