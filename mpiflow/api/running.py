@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mpiflow.api.building import Workflow, load
 from mpiflow.errors import DocumentError, LaunchError, StepError, StoppedError, did_you_mean, ranges
 from mpiflow.operations.values import Value, columns
-from mpiflow.peer.launch import check_threads, join_world
+from mpiflow.peer.launch import check_comm, join_world
 from mpiflow.peer.outcome import STOPPED, Outcome, Request
 from mpiflow.peer.stopping import Stops
 from mpiflow.report.console import keep_outcome
@@ -114,7 +114,7 @@ def attempt(comm: MPI.Comm | None, request: Request, file: Path | None = None, h
     if threading.current_thread() is not threading.main_thread():
         raise LaunchError("mpiflow runs in the main thread only: there it can interrupt operations")
     comm = join_world() if comm is None else comm
-    check_threads()
+    check_comm(comm)
     from mpiflow.peer import run as peer  # needs MPI, so only now
 
     stops = Stops(returning=True)

@@ -20,7 +20,7 @@ from mpiflow.api.building import Handle, Workflow, _caller, load
 from mpiflow.api.running import SHARE, Run, attempt
 from mpiflow.errors import DocumentError, MpiflowError, StepError, did_you_mean
 from mpiflow.operations.operation import Operation
-from mpiflow.operations.registry import builtin_operations, load_module
+from mpiflow.operations.registry import Registry, builtin_operations, load_module
 from mpiflow.operations.values import Value
 from mpiflow.peer.outcome import Request
 from mpiflow.report.summary import failure_of
@@ -90,6 +90,7 @@ class Session:
         self._waiting: dict[str, Deferred] = {}     # by the names of their steps
         self._known: dict[str, Deferred] = {}       # by their texts
         self._held: dict[str, Value] = {}           # blocks of this rank, by id
+        self._registries: dict[tuple[str, ...], Registry] = {}      # by the modules in them
         self._num_runs = self._num = 0
         self.last: Run | None = None
 
@@ -137,11 +138,13 @@ class Session:
 
     def _operations(self) -> dict[str, Operation | None]:
         """The operations that names stand for; None where a document would load them."""
-        registry = builtin_operations()
         self.workflow._open()
-        for file in self.workflow._content["operations"]:
-            load_module(self.workflow._file.parent / file, registry)
-        return {**dict.fromkeys(registry), **self.workflow._operations}
+        files = tuple(self.workflow._content["operations"])
+        if files not in self._registries:
+            registry = self._registries[files] = builtin_operations()
+            for file in files:
+                load_module(self.workflow._file.parent / file, registry)
+        return {**dict.fromkeys(self._registries[files]), **self.workflow._operations}
 
     def _apply(self, name: str, operation: Operation | None, *args: Any, **keywords: Any) -> Deferred:
         return self(call(name, args, keywords, operation))

@@ -69,14 +69,17 @@ def start_failure(library: str, environment: Mapping[str, str]) -> str:
     return f"{text}: {_remedy(name)}" if expected > 1 else text
 
 
-def check_threads() -> None:
-    """Refuse an MPI that was initialised so that only one thread may call it.
+def check_comm(comm: MPI.Comm) -> None:
+    """Refuse what no run can go on, here or anywhere.
 
     Raises:
-        LaunchError: It was.
+        LaunchError: This rank is not in the communicator, or MPI was initialised so that only one thread may call it.
     """
     from mpi4py import MPI
 
+    if comm == MPI.COMM_NULL or comm.Is_inter():
+        raise LaunchError("a run needs the ranks of one group: this communicator is an intercommunicator, or null as on ranks "
+                          "that do not belong to it")
     if MPI.Query_thread() < MPI.THREAD_SERIALIZED:
         raise LaunchError("MPI was initialised for one thread, and a rank of mpiflow has two that call it: initialise it with "
                           "MPI_THREAD_MULTIPLE (what mpi4py does by itself, unless mpi4py.rc.thread_level says otherwise)")

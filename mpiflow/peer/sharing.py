@@ -170,7 +170,7 @@ def _bring(comm: MPI.Comm, outcome: Outcome, name: str, root: int | None) -> Val
     what, tasks = f"value({name!r})", outcome.plan.graph.datasets[name].tasks
     epochs = Epochs(comm, Watch(Pulse(comm), outcome.request.watch, 0.0))
     kept = outcome.kept
-    own = Asked(name, -1 if root is None else root, {task: describe(kept[task]) for task in tasks if task in kept})
+    own = Asked(name, -1 if root is None else root, {task: _described(kept[task]) for task in tasks if task in kept})
     said = [_decode_asked(part) for part in exchange(epochs, msgpack.encode(own), Asking(what))]
     asked = {(one.name, one.root): [] for one in said}
     for rank, one in enumerate(said):
@@ -180,8 +180,19 @@ def _bring(comm: MPI.Comm, outcome: Outcome, name: str, root: int | None) -> Val
                            for (name, root), ranks in asked.items())
         raise LaunchError(f"ranks ask for different values at the same time: {listed}")
     described = {task: headers for one in said for task, headers in one.blocks.items()}
+    if not all(described.values()):
+        raise OperationError(f"{name!r} has a dtype that cannot be written as bytes; local({name!r}) gives the blocks of "
+                             "each rank")
     blocks = [_block(comm, task, outcome.catalog.tasks[task].rank, root, kept, described[task]) for task in tasks]
     return join(blocks) if root in (None, comm.rank) else None
+
+
+def _described(value: Value) -> tuple[ArrayHeader, ...]:
+    """Describe a block; nothing if that is not possible, which all ranks have to hear."""
+    try:
+        return describe(value)
+    except OperationError:
+        return ()
 
 
 def _block(comm: MPI.Comm, task: int, source: int, root: int | None, kept: Mapping[int, Value],
