@@ -36,7 +36,7 @@ docs: $(VENV)/.installed
 	python -m mkdocs build --strict
 
 lint: $(VENV)/.installed
-	ruff check mpiflow tests examples benchmarks setup.py
+	ruff check mpiflow tests examples benchmarks docs setup.py
 
 test: lint examples/adk/adk.h5md $(SURVIVING)/.installed
 	python -m pytest tests/cluster --numprocesses=2 --dist=loadfile

@@ -130,8 +130,8 @@ def command_line() -> str:
 def api() -> str:
     """Give the page of public names, from their docstrings."""
     parts = ["# The Python API", "`import mpiflow as mf` is quick and never initialises MPI. **Collective** functions must "
-             "be called by all ranks of a communicator; **local** ones need nobody else. [Work in Python](../python.md) shows how they go "
-             "together."]
+             "be called by all ranks of a communicator; **local** ones need nobody else. [Work in Python](../python.md) shows "
+             "how they go together."]
     for title, items in API.items():
         parts.append(f"## {title}")
         for item in items:
