@@ -27,6 +27,7 @@ from mpiflow.workflow.schema import json_schema
 ROOT = Path(__file__).parents[1]
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((\.\./[^)#]+)(?:#[^)]*)?\)")
 SECTION = re.compile(r"(Args|Returns|Raises|Attributes|Yields|Example|Source):(:?)")
+INTERNAL = "for other parts of mpiflow"        # said of methods that users do not need
 API = {
     "Workflows": [mpiflow.load, mpiflow.Workflow, mpiflow.Handle, mpiflow.var],
     "Plans": [mpiflow.Plan, mpiflow.Checked],
@@ -82,7 +83,7 @@ def document() -> str:
 def _part(name: str, part: Mapping[str, Any]) -> Iterator[str]:
     yield f"## {name}"
     if "description" in part:
-        yield part["description"]
+        yield inspect.cleandoc(part["description"]).replace("``", "`")
     rows = ["| key | value | default | |", "|---|---|---|---|"]
     for key, item in part["properties"].items():
         default = "required" if key in part.get("required", ()) else _code(item["default"]) if item.get("default") else ""
@@ -135,7 +136,7 @@ def api() -> str:
     for title, items in API.items():
         parts.append(f"## {title}")
         for item in items:
-            parts += _described(item, item.__name__)
+            parts += _described(item, "var" if item is mpiflow.var else item.__name__)
     return "\n\n".join(parts) + "\n"
 
 
@@ -154,10 +155,8 @@ def _members(item: type, name: str) -> Iterator[str]:
     for key, member in vars(item).items():
         if key.startswith("_") and key not in ("__init__", "__getitem__", "__call__"):
             continue
-        if key == "__init__" and "__init__" not in vars(item):
-            continue
         function = member.fget if isinstance(member, property) else getattr(member, "func", member)
-        if not inspect.isfunction(function) or not function.__doc__:
+        if not inspect.isfunction(function) or not function.__doc__ or INTERNAL in function.__doc__:
             continue
         if isinstance(member, property) or hasattr(member, "func"):
             yield f"#### {name}.{key}"
@@ -175,10 +174,17 @@ def _signature(function: Any) -> str:
             parts.append("*")
         marked = marked or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
         if parameter.name != "self":
-            parts.append(str(parameter).replace("'", "").replace("mpiflow.operations.values.", ""))
+            parts.append(_parameter(parameter))
     back = "" if signature.return_annotation is signature.empty else f" -> {signature.return_annotation}"
     line = f"({', '.join(parts)}){back}"
     return line if len(line) < 90 else "(\n    " + ",\n    ".join(parts) + f"){back}"
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    annotation = "" if parameter.annotation is parameter.empty else f": {parameter.annotation}"
+    default = "" if parameter.default is parameter.empty else f"{' = ' if annotation else '='}{parameter.default!r}"
+    return f"{stars}{parameter.name}{annotation}{default}"
 
 
 def _text(item: Any) -> Iterator[str]:

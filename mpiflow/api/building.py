@@ -210,7 +210,7 @@ class Workflow:
         return "\n".join(self._parts()[0]) + "\n"
 
     def given(self, params: Mapping[str, Any] | None = None) -> Given:
-        """Give what a run or a plan is made of; see ``Given``."""
+        """Give what a run or a plan is made of, for other parts of mpiflow."""
         overrides = self._overrides | _overrides(params)
         if self._loaded:
             return Given(self._file, overrides, None, ())
@@ -240,14 +240,14 @@ class Workflow:
         return read.document
 
     def blamed(self, error: DocumentError) -> DocumentError:
-        """Give an error with the lines of the program, instead of those of the text that was made of it."""
+        """Give an error with the lines of the program, not of the text that was made of it; for other parts of mpiflow."""
         if self._loaded:
             return error
         about = self._parts()[1]
         return DocumentError([self._blamed(problem, about) for problem in error.problems])
 
     def wrong(self, error: DocumentError) -> list[str]:
-        """Give the names that the problems of an error are about, as far as they are in the text of this document."""
+        """Give the names in this document that the problems of an error are about; for other parts of mpiflow."""
         about = self._parts()[1]
         return [about[problem.line - 1][1] for problem in error.problems
                 if problem.file == str(self._file) and 0 < problem.line <= len(about)]
@@ -316,8 +316,11 @@ class Workflow:
     def __repr__(self) -> str:
         return f"<workflow {self._file.name if self._loaded else self._content['name']}>"
 
-    def _repr_svg_(self) -> str:
-        return dag_svg(self.graph())
+    def _repr_svg_(self) -> str | None:
+        try:
+            return dag_svg(self.graph())
+        except DocumentError:                   # the other form says it
+            return None
 
     def _repr_html_(self) -> str:
         try:

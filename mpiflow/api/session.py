@@ -122,7 +122,7 @@ class Session:
 
     def __getattr__(self, name: str) -> Any:
         """Give a dataset, a step or an operation by its name."""
-        if name.startswith("__"):
+        if name.startswith("_"):                # what notebooks look for
             raise AttributeError(name)
         try:
             return self[name]
@@ -131,6 +131,10 @@ class Session:
         if name in operations:
             return partial(self._apply, name, operations[name])
         raise AttributeError(f"no dataset, step or operation {name!r}" + did_you_mean(name, operations))
+
+    def __dir__(self) -> list[str]:
+        content = self.workflow._content
+        return sorted({*super().__dir__(), *self._operations(), *content["datasets"], *content["steps"]})
 
     def __getitem__(self, name: str) -> Deferred:
         """Give a dataset or a step, also one that is called like a method of this object."""
