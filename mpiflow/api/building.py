@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import os
-import sys
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
+from mpiflow.api.arguments import Place, caller, key_of, overrides_of, plain
 from mpiflow.api.planning import Checked, Given, Plan, checked, planned
 from mpiflow.errors import DocumentError, Problem, did_you_mean
 from mpiflow.operations.live import known, module_file
@@ -21,20 +21,10 @@ from mpiflow.report.inline import dag_svg, workflow_html
 from mpiflow.workflow.model import Document
 from mpiflow.workflow.terms import Term
 from mpiflow.workflow.text import decode, unfilled
-from mpiflow.workflow.writing import flow, lines
+from mpiflow.workflow.writing import lines
 
 if TYPE_CHECKING:
     from mpiflow.workflow.reading import Workflow as Read
-
-_OWN = os.path.dirname(os.path.dirname(__file__))
-
-
-class Place(NamedTuple):
-    """Where the user wrote something."""
-
-    file: str
-    line: int
-    column: int = 1
 
 
 class Handle(Term):
@@ -77,7 +67,7 @@ class Workflow:
         """
         self._content: dict[str, Any] = {"mpiflow": 1, "name": name, "params": {}, "operations": [], "inputs": [], "datasets": {},
                                          "steps": {}, "results": {}}
-        self._content["params"] = {key: _plain(value) for key, value in (params or {}).items()}
+        self._content["params"] = {key: plain(value) for key, value in (params or {}).items()}
         self._file = Path(folder).absolute() / f"<{name}>"
         self._overrides: dict[str, str] = {}
         self._loaded = False                    # as its file says, and not changed since
@@ -121,6 +111,12 @@ class Workflow:
         self._open()
         self._content["operations"] += [os.fspath(file) for file in files]
 
+    def copy(self) -> Workflow:
+        """Give a workflow like this one, to which other things can be added."""
+        made = copy.copy(self)
+        made._content, made._places, made._operations = copy.deepcopy(self._content), dict(self._places), dict(self._operations)
+        return made
+
     def __getitem__(self, name: str) -> Handle:
         """Give the handle of a dataset or a step that is there already."""
         self._open()
@@ -135,12 +131,12 @@ class Workflow:
             if name in self._content[other]:
                 raise ValueError(f"{name!r} stands in {other} already: {self._content[other][name]}")
         self._content[section][name] = content
-        self._places[section, name] = _caller()
+        self._places[section, name] = caller()
         return Handle(name)
 
     def _mapping(self, keys: Mapping[str, Any]) -> dict[str, Any]:
         """Give the keys as documents have them."""
-        return {_key(key): self._value(value) for key, value in keys.items() if value is not None}
+        return {key_of(key): self._value(value) for key, value in keys.items() if value is not None}
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, Term):
@@ -153,7 +149,7 @@ class Workflow:
             return {key: self._value(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return [self._value(item) for item in value]
-        return _plain(value)
+        return plain(value)
 
     def _use(self, function: Callable[..., Any]) -> str:
         """Note an operation that comes as a Python object; give its name."""
@@ -172,7 +168,7 @@ class Workflow:
         located = unfilled(decode(self._file.read_bytes(), str(self._file)), str(self._file))
         if not isinstance(located.value, dict) or located.problems:
             self.workflow().finish()
-        self._content = {key: deepcopy(located.value.get(key, empty)) for key, empty in self._content.items()} | located.value
+        self._content = {key: copy.deepcopy(located.value.get(key, empty)) for key, empty in self._content.items()} | located.value
         self._places = {path: Place(str(self._file), *mark) for path, mark in located.marks.items() if len(path) == 2}
         self._loaded = False
 
@@ -211,7 +207,7 @@ class Workflow:
 
     def given(self, params: Mapping[str, Any] | None = None) -> Given:
         """Give what a run or a plan is made of, for other parts of mpiflow."""
-        overrides = self._overrides | _overrides(params)
+        overrides = self._overrides | overrides_of(params)
         if self._loaded:
             return Given(self._file, overrides, None, ())
         named = [known(item) for item in self._split()[1].values()]
@@ -339,35 +335,5 @@ def load(file: str | os.PathLike, params: Mapping[str, Any] | None = None) -> Wo
         params: Values of its parameters.
     """
     loaded = Workflow(Path(file).name)
-    loaded._file, loaded._loaded, loaded._overrides = Path(file), True, _overrides(params)
+    loaded._file, loaded._loaded, loaded._overrides = Path(file), True, overrides_of(params)
     return loaded
-
-
-def _overrides(params: Mapping[str, Any] | None) -> dict[str, str]:
-    return {name: flow(_plain(value)) for name, value in (params or {}).items()}
-
-
-def _key(word: str) -> str:
-    """The key of documents that a Python keyword argument stands for."""
-    return word.rstrip("_").replace("_", "-") if word == "on_error" else word.removesuffix("_")
-
-
-def _plain(value: Any) -> Any:
-    """Give a value as YAML has it."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, range):
-        return f"range({value.start}, {value.stop}, {value.step})"
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _caller() -> Place:
-    """The line of the program that called us."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN):
-        frame = frame.f_back
-    return Place(frame.f_code.co_filename, frame.f_lineno)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from mpiflow.api.building import Handle, Workflow, _caller, load
+from mpiflow.api.arguments import caller
+from mpiflow.api.building import Handle, Workflow, load
 from mpiflow.api.running import SHARE, Run, attempt
 from mpiflow.errors import DocumentError, MpiflowError, StepError, did_you_mean
 from mpiflow.operations.operation import Operation
@@ -117,7 +118,7 @@ class Session:
             return made.text
         self.workflow._value(made)              # notes operations that come as Python objects
         self._num += 1
-        self.workflow._places["steps", f"_{self._num}"] = _caller()
+        self.workflow._places["steps", f"_{self._num}"] = caller()
         return f"_{self._num}"
 
     def __getattr__(self, name: str) -> Any:
@@ -255,7 +256,7 @@ def session(comm: MPI.Comm | None = None, workflow: Workflow | str | os.PathLike
         silence: End the job when a rank gives no sign of life for so long [s]; 0 for never.
     """
     if isinstance(workflow, Workflow):
-        base = copy.deepcopy(workflow)
+        base = workflow.copy()
     else:
         base = Workflow("session") if workflow is None else load(workflow, params)
     for item in operations:
