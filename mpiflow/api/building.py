@@ -168,7 +168,7 @@ class Workflow:
         located = unfilled(decode(self._file.read_bytes(), str(self._file)), str(self._file))
         if not isinstance(located.value, dict) or located.problems:
             self.workflow().finish()
-        self._content = {key: copy.deepcopy(located.value.get(key, empty)) for key, empty in self._content.items()} | located.value
+        self._content = self._content | {key: value for key, value in located.value.items() if value is not None}
         self._places = {path: Place(str(self._file), *mark) for path, mark in located.marks.items() if len(path) == 2}
         self._loaded = False
 
