@@ -85,7 +85,7 @@ def test_the_pages_have_something_to_type():
 
 
 def test_the_site_is_built_without_a_warning(tmp_path):
-    ended = launch([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"], cwd=ROOT)
+    ended = launch([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"], cwd=ROOT)
     assert ended.status == 0, ended.out + ended.err
     pages = {page: (tmp_path / "site" / "reference" / f"{page}.html").read_text() for page in ("document", "cli", "api")}
     assert "random" in pages["document"] and "--resume" in pages["cli"]
