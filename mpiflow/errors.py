@@ -65,6 +65,26 @@ class DamagedError(MachineError):
     """Something that was stored is not what was written, or is not there any more."""
 
 
+class StepError(MpiflowError):
+    """A step failed, so the run did; on every rank alike.
+
+    Attributes:
+        run: What is left of the run: values that were made, summary, record.
+    """
+
+    status = 1
+
+    def __init__(self, message: str, run: object = None) -> None:
+        super().__init__(message)
+        self.run = run
+
+
+class StoppedError(StepError):
+    """A signal stopped the run before the end; on every rank alike. The same with ``resume=True`` goes on."""
+
+    status = 75
+
+
 class SilenceError(MachineError):
     """A rank has given no sign of life for longer than the user allows."""
 

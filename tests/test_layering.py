@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("errors", "workflow", "operations", "catalog", "planning", "storage", "peer", "report", "cli")
+LAYERS = ("errors", "workflow", "operations", "catalog", "planning", "storage", "peer", "report", "api", "cli")
 EXEMPT = ("mpiflow/__init__.py", "mpiflow/__main__.py")
 TREES = {str(path.relative_to(ROOT)): ast.parse(path.read_bytes()) for path in sorted((ROOT / "mpiflow").rglob("*.py"))}
 LAYERED = sorted(set(TREES) - set(EXEMPT))

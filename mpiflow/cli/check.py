@@ -6,7 +6,7 @@ import argparse
 
 from mpiflow.cli.arguments import add_workflow
 from mpiflow.cli.compiling import compiled
-from mpiflow.cli.samples import Tried, try_declarations
+from mpiflow.peer.samples import Tried, try_declarations
 from mpiflow.planning.sources import source_blocks
 from mpiflow.report.console import say
 

@@ -14,6 +14,7 @@ import numpy as np
 from mpiflow.errors import did_you_mean
 from mpiflow.operations.neighbours import TOLD, Halo, mistakes_in_neighbours, sides
 from mpiflow.operations.values import COMBINES, Combine
+from mpiflow.workflow.terms import Term, call
 
 Amount = int | float | Mapping[str, int | float]        # of bytes or seconds; by column, of the bytes of a table
 Estimate = Amount | Callable[..., Amount] | None
@@ -149,6 +150,9 @@ class Operation:
                 yield f"{what} asks for {', '.join(unknown)}, which the operation has not"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function; of expressions it makes an expression."""
+        if any(isinstance(item, Term) for item in (*args, *kwargs.values())):
+            return call(self.name, args, kwargs, self)
         return self.function(*args, **kwargs)
 
     @cached_property

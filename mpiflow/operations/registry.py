@@ -71,7 +71,7 @@ def load_module(path: Path, registry: Registry) -> str:
 
 
 def _register(path: Path, module: types.ModuleType, code: str, registry: Registry) -> None:
-    items = {id(item): item for item in vars(module).values() if isinstance(item, Operation) and not _is_builtin(item)}
+    items = {id(item): item for item in vars(module).values() if isinstance(item, Operation) and not is_builtin(item)}
     if not items:
         raise ModuleError(f"{path} has no @operation function")
     names: set[str] = set()
@@ -89,7 +89,21 @@ def _register(path: Path, module: types.ModuleType, code: str, registry: Registr
         registry[item.name] = dataclasses.replace(item, code=code)
 
 
-def _is_builtin(item: Operation) -> bool:
+def add_operation(item: Operation, registry: Registry) -> None:
+    """Add an operation that lives in a Python program, and has the hash of its code already.
+
+    Raises:
+        ModuleError: Its name is taken.
+    """
+    hidden = registry.get(item.name)
+    reserved = item.name in INTERNAL or item.name in RESERVED
+    if reserved or (hidden and hidden.code not in (BUILTIN, item.code)):
+        why = "what a sign or a loop stands for" if reserved else "defined by a module already"
+        raise ModuleError(f"operation {item.name!r} is {why}; choose another name")
+    registry[item.name] = item
+
+
+def is_builtin(item: Operation) -> bool:
     """A module may import a built-in operation to call it, without making it its own."""
     return getattr(item.function, "__module__", None) in {module.__name__ for module in _BUILTIN_MODULES}
 

@@ -8,7 +8,7 @@ import numpy as np
 from mpi4py import MPI
 
 from mpiflow.peer.survive import survivable
-from mpiflow.peer.watch import Meeting, Watch
+from mpiflow.peer.watch import Meeting, Sight, Watch
 
 SLOT = 1024         # bytes that every rank sends in any case; what does not fit follows in a second collective
 _HEADER = 8
@@ -63,15 +63,15 @@ class Epochs:
         return parts
 
 
-def exchange(epochs: Epochs, own: bytes) -> list[bytes]:
+def exchange(epochs: Epochs, own: bytes, sight: Sight | None = None) -> list[bytes]:
     """Exchange bytes while no run goes on, and give those of all ranks. **Collective**.
 
-    A rank that is late is waited for without burning its core.
+    A rank that is late is waited for without burning its core; ``sight`` says what for.
     """
     epochs.post(own)
     nap, watch = 20e-6, epochs.watch
     if watch:
-        watch.follow(Meeting(), time.perf_counter())
+        watch.follow(sight or Meeting(), time.perf_counter())
     while (parts := epochs.poll()) is None:
         time.sleep(nap)
         if watch:

@@ -76,6 +76,22 @@ def mpi_library() -> str:
     return " ".join(f"{name} {version}".split())
 
 
+def check_comm(comm: MPI.Comm) -> None:
+    """Refuse what no run can go on, here or anywhere.
+
+    Raises:
+        LaunchError: This rank is not in the communicator, or MPI was initialised so that only one thread may call it.
+    """
+    from mpi4py import MPI
+
+    if comm == MPI.COMM_NULL or comm.Is_inter():
+        raise LaunchError("a run needs the ranks of one group: this communicator is an intercommunicator, or null as on ranks "
+                          "that do not belong to it")
+    if MPI.Query_thread() < MPI.THREAD_SERIALIZED:
+        raise LaunchError("MPI was initialised for one thread, and a rank of mpiflow has two that call it: initialise it with "
+                          "MPI_THREAD_MULTIPLE (what mpi4py does by itself, unless mpi4py.rc.thread_level says otherwise)")
+
+
 def join_world(patience: float = PATIENCE) -> MPI.Comm:
     """Initialise MPI and give the communicator of all ranks, which is not for messages. **Collective**.
 

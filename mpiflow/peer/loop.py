@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 
 from mpiflow.catalog.entries import Delta, Form, decode_delta, encode
+from mpiflow.catalog.states import State
 from mpiflow.errors import InternalError, MachineError, OperationError
 from mpiflow.operations.interrupts import Interrupted
 from mpiflow.operations.skipping import Skipped
@@ -68,22 +69,24 @@ class Loop:
     Attributes:
         values: The blocks that are here.
         free: Forgets a block.
+        kept: At the end, those of the wanted blocks that were made here.
         inside: Whether user code that was left behind may be inside MPI.
         error: Why this rank cannot go on, if it cannot.
     """
 
     __slots__ = (       # beyond 30 attributes Python looks each one up by its name, every time
         "_abandoned", "_asleep", "_began", "_closed", "_copies", "_deadline", "_death", "_epoch_over", "_epochs", "_executor",
-        "_failed", "_grace", "_interrupted", "_interrupts", "_keep", "_leave", "_lock", "_look_at", "_named", "_policies",
-        "_posted", "_since", "_spill", "_state", "_stop_until", "_stops", "_struck", "_task", "_told", "_transfers",
-        "_unoffered", "_wake", "_watch", "_worth", "_written", "error", "free", "inside", "values")
+        "_failed", "_forget", "_grace", "_interrupted", "_interrupts", "_keep", "_leave", "_lock", "_look_at", "_named",
+        "_policies", "_posted", "_since", "_spill", "_state", "_stop_until", "_stops", "_struck", "_task", "_told",
+        "_transfers", "_unoffered", "_wake", "_wanted", "_watch", "_worth", "_written", "error", "free", "inside", "kept",
+        "values")
 
     def __init__(self, state: PeerState, epochs: Epochs, transfers: Transfers, executor: Executor,
                  named: frozenset[int], leave: Callable[[], None], stops: Stops,
                  keep: Callable[[int, Value, float, float], None] | None = None, grace: float = GRACE,
                  struck: Callable[[BaseException], bool] = lambda error: False, watch: Watch | None = None,
                  written: frozenset[int] = frozenset(), spill: Spill | None = None,
-                 copies: Copies | None = None) -> None:
+                 copies: Copies | None = None, wanted: frozenset[int] = frozenset()) -> None:
         """Prepare; ``run`` starts.
 
         Args:
@@ -102,6 +105,7 @@ class Loop:
             struck: Whether an error may come of the death of a rank that others survive; then it has told them.
             watch: Says what this rank waits for.
             spill: Where blocks are kept if their memory is limited.
+            wanted: Blocks that are not forgotten: at the end those made here are in ``kept``.
         """
         self._state = state
         self._epochs = epochs
@@ -123,6 +127,11 @@ class Loop:
         self._spill = spill
         self.values: dict[int, Value] = {} if spill is None else spill
         self.free: Callable[[int], None] = self.values.__delitem__ if copies is None else self._pass_on
+        self._wanted = wanted
+        self.kept: dict[int, Value] = {}
+        self._forget = self.free
+        if wanted:                              # so that those who want none pay nothing
+            self.free = self._free_unwanted
         self._lock = threading.Lock()
         self._task: int | None = None           # to be run by the main thread
         self._since: float | None = None        # when the main thread went into a task
@@ -310,6 +319,11 @@ class Loop:
         del spill[block]
         spill.limit += before - copies.nbytes           # replicas stay in memory, the rest has what they leave
 
+    def _free_unwanted(self, block: int) -> None:
+        """Forget a block, unless the program around this run wants it."""
+        if block not in self._wanted:
+            self._forget(block)
+
     def exchange(self, delta: Delta) -> None:
         """Take part in the next epoch."""
         self._epoch_over = math.inf
@@ -332,6 +346,9 @@ class Loop:
     def end(self) -> None:
         """Forget all blocks; user code left behind may still read its inputs."""
         if not self._abandoned:
+            entries, rank = self._state.catalog.tasks, self._state.rank
+            self.kept = {task: self.values[task] for task in sorted(self._wanted)
+                         if entries[task].rank == rank and entries[task].state is State.DONE}
             self.values.clear()
         if self._copies is not None:
             self._copies.clear()

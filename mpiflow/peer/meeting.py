@@ -23,7 +23,8 @@ def greet(local: Local, request: Request, rank: int) -> Hello:
     digest = ""
     if local.workflow:
         options = (local.workflow.digest, str(request.results), request.keep_going, request.replan, request.resume,
-                   request.forced, request.grace, request.watch, request.unreachable, request.silence)
+                   request.forced, request.grace, request.watch, request.unreachable, request.silence, request.keep,
+                   request.share, request.embedded, request.again)
         digest = hashlib.blake2b(repr(options).encode(), digest_size=16).hexdigest()
     return Hello(rank, socket.gethostname(), mpiflow.__version__, digest, tuple(local.code),
                  tuple(map(_encodable, local.complaints)), local.sources,

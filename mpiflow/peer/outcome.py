@@ -11,6 +11,8 @@ from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Noted, Seen
 from mpiflow.catalog.states import State
 from mpiflow.operations.registry import Registry
+from mpiflow.operations.values import Value
+from mpiflow.peer.reading import Written
 from mpiflow.planning.history import learned
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan
@@ -43,6 +45,11 @@ class Request:
         memory: What blocks may take on each rank [bytes]; None for what the node has.
         scratch: Where blocks go that exceed it, and programs run.
         timed: Whether times of transfers and memory are noted on the way.
+        written: What stands in place of the file, if a Python program has made it.
+        keep: Names whose blocks stay in memory when the run is over; None for results and what no step reads, if ``embedded``.
+        share: What values of these may take on every rank, which all get at the end, the smallest first [bytes].
+        embedded: Whether the process goes on after the run, and has use for values.
+        again: Whether ranks may hold blocks from before.
     """
 
     file: Path
@@ -62,6 +69,11 @@ class Request:
     memory: int | None = None
     scratch: Path = Path(tempfile.gettempdir())
     timed: bool = False
+    written: Written | None = None
+    keep: tuple[str, ...] | None = None
+    share: int = 0
+    embedded: bool = False
+    again: bool = False
 
     @property
     def blocks(self) -> Path:
@@ -97,6 +109,9 @@ class Outcome:
         names: The numbers that the ranks had at first.
         noted: When blocks left and arrived on each rank, and its memory, if that was asked for.
         library: Name and version of the MPI.
+        named: Datasets and steps whose blocks stay in memory.
+        kept: Those blocks of them that this rank has made, by task.
+        values: Those of them that are small, whole, on every rank.
     """
 
     workflow: Workflow
@@ -122,6 +137,9 @@ class Outcome:
     names: tuple[int, ...] = ()
     noted: tuple[Noted, ...] = ()
     library: str = ""
+    named: tuple[str, ...] = ()
+    kept: Mapping[int, Value] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def learned(self) -> tuple[Seen, ...]:

@@ -10,14 +10,28 @@ from tempfile import TemporaryDirectory
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
 from mpiflow.errors import DocumentError, Problem
+from mpiflow.operations.operation import Operation
 from mpiflow.operations.programs import Program, ProgramError, find_program
-from mpiflow.operations.registry import ModuleError, Registry, adopt, builtin_operations, load_module
+from mpiflow.operations.registry import ModuleError, Registry, add_operation, adopt, builtin_operations, load_module
 from mpiflow.planning.checks import check
 from mpiflow.storage.pack import PackError, is_pack, open_pack
 from mpiflow.storage.sources import discover
 from mpiflow.workflow.programs import is_program, program_name
 from mpiflow.workflow.reading import Workflow, draft_workflow
 from mpiflow.workflow.text import decode
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a Python program gives in place of a file.
+
+    Attributes:
+        text: The document.
+        operations: Operations that live in the program, by name, with the hashes of their code.
+    """
+
+    text: str
+    operations: Mapping[str, Operation] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -53,7 +67,7 @@ class Local:
         return [problem for problem in self.workflow.problems if problem not in before]
 
 
-def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") -> Local:
+def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "", written: Written | None = None) -> Local:
     """Read document (or pack), modules and the descriptions of files. Local: errors become complaints, never exceptions.
 
     Args:
@@ -61,10 +75,11 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") ->
         overrides: Parameters given on the command line.
         rank: This rank.
         name: What the document is called in messages, if not ``file``.
+        written: What stands in place of the file, if a program has made it; paths start at the folder of ``file`` all the same.
     """
     local, name = Local(), name or str(file)
     try:
-        local.workflow, modules = _drafted(file, name, overrides, local)
+        local.workflow, modules = _drafted(file, name, overrides, local, written)
     except OSError as error:
         local.absent = isinstance(error, FileNotFoundError)
         local.complaints.append(Complaint(name, 0, 0, f"cannot read the workflow: {error.strerror}"))
@@ -79,12 +94,24 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") ->
             local.code.append(load_module(modules / module, local.registry))
         except ModuleError as error:
             local.workflow.fail(("operations", index), str(error))
+    if written is not None:
+        _adopt(local, written)
     _load_inner(local, modules)
     _find_programs(local, modules)
     local.sources, complaints = discover(local.workflow, file.absolute().parent, rank)
     problems = DocumentError(local.workflow.problems).problems
     local.complaints += [*(Complaint(p.file, p.line, p.column, p.message) for p in problems), *complaints]
     return local
+
+
+def _adopt(local: Local, written: Written) -> None:
+    """Add the operations that live in the program."""
+    for _, item in sorted(written.operations.items()):
+        local.code.append(item.code)
+        try:
+            add_operation(item, local.registry)
+        except ModuleError as error:
+            local.workflow.fail((), str(error))
 
 
 def _load_inner(local: Local, folder: Path) -> None:
@@ -123,10 +150,12 @@ def _find_programs(local: Local, folder: Path) -> None:
         local.code.append(program.code)
 
 
-def _drafted(file: Path, name: str, overrides: Mapping[str, str], local: Local) -> tuple[Workflow, Path]:
+def _drafted(file: Path, name: str, overrides: Mapping[str, str], local: Local,
+             written: Written | None) -> tuple[Workflow, Path]:
     """Give the document as far as it can be read, and where its modules lie; a pack is laid out for ``local``."""
-    data, folder, inputs = file.read_bytes(), file.absolute().parent, {}
-    if is_pack(file, data):
+    data = file.read_bytes() if written is None else written.text.encode()
+    folder, inputs = file.absolute().parent, {}
+    if written is None and is_pack(file, data):
         pack = open_pack(data)
         local.folder = pack.lay_out()
         folder, inputs = Path(local.folder.name), pack.inputs(local.folder.name)

@@ -34,6 +34,7 @@ from mpiflow.peer.loop import Loop
 from mpiflow.peer.memory import available_memory
 from mpiflow.peer.outcome import Outcome, Request
 from mpiflow.peer.reading import Local
+from mpiflow.peer.sharing import wanted_names
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import settle, struck, survivable
@@ -153,6 +154,8 @@ class Round:
         """Find what is there, and plan the rest. **Collective**."""
         self._setting, self._epochs, self._transfers, self._left, self._report = setting, epochs, transfers, left, conclude
         comm, request, local = setting.comm, setting.request, setting.local
+        self._names = wanted_names(local.workflow, setting.graph, request)
+        self._wanted = frozenset(task for name in self._names for task in setting.graph.datasets[name].tasks)
         graph, self._spared, executor = self._prepared()
         expected = expectations(graph, local.registry, setting.history)
         try:
@@ -175,7 +178,7 @@ class Round:
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
                           setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE),
-                          self._spill, self._copies)
+                          self._spill, self._copies, self._wanted)
         setting.printed.doing, setting.printed.name_of = self._loop.inside_task, lambda task: graph.tasks[task].name
         self._teller = setting.observe and Teller(self._view, setting.observe, 0.0 if setting.again else FIRST)
         exchange(epochs, b"")                   # all have a plan
@@ -229,7 +232,7 @@ class Round:
         damaged = tuple(number for number, task in enumerate(graph.tasks) if task.id in left.damaged)
         holdings = [decode_holding(part) for part in exchange(self._epochs, encode(_with(holding, held, damaged)))]
         lost = {graph.tasks[number].id for holding in holdings for number in holding.damaged}
-        graph, spared = reuse(graph, holdings, request.forced, lost)
+        graph, spared = reuse(graph, holdings, request.forced, lost, self._wanted)
         spared = replace(spared, damages=(*spared.damages, *left.damaged.values()))
         return graph, spared, Executor(local.workflow, local.registry, graph, results, held, places, setting.folders,
                                        setting.printed)
@@ -298,7 +301,7 @@ class Round:
                        self._spared, tuple(self._state.stopped_by), warnings, rank, tuple(self._left.starts),
                        sum(closing.spilled for closing in closings), sum(closing.again for closing in closings),
                        tuple(closing.peak for closing in closings), setting.run, setting.names,
-                       tuple(closing.noted for closing in closings), mpi_library())
+                       tuple(closing.noted for closing in closings), mpi_library(), self._names, self._loop.kept)
 
     # What people see meanwhile
 

@@ -16,6 +16,7 @@ from mpiflow.catalog.entries import Hello, SourceEntry, decode_hello, encode
 from mpiflow.errors import DocumentError, LaunchError, MpiflowError, did_you_mean
 from mpiflow.operations.folders import Folders
 from mpiflow.operations.printed import NOTHING, Printed
+from mpiflow.operations.values import Value
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.guard import EARLY, Guard
 from mpiflow.peer.keeping import Keeper
@@ -26,6 +27,7 @@ from mpiflow.peer.outcome import Outcome, Request
 from mpiflow.peer.pulse import Pulse
 from mpiflow.peer.reading import Local, read
 from mpiflow.peer.round import Left, Setting, run_rounds
+from mpiflow.peer.sharing import share
 from mpiflow.peer.staging import pack, sender, unpack
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import duplicate, settle, settle_failed, struck, survivable
@@ -41,8 +43,8 @@ __all__ = ["Outcome", "Request", "View", "run"]
 
 
 def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
-        stops: Stops | None = None, observe: Observer | None = None,
-        before: Mapping[str, str] = NOTHING) -> Outcome:
+        stops: Stops | None = None, observe: Observer | None = None, before: Mapping[str, str] = NOTHING,
+        held: Mapping[str, Value] | None = None) -> Outcome:
     """Run a workflow. **Collective** over ``comm``.
 
     Args:
@@ -52,6 +54,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
         stops: Signals to stop, if they are listened to already.
         observe: Called about once a second while tasks run, in another thread, and makes no MPI calls.
         before: What precedes each line that tasks print, for "out" and "err".
+        held: Blocks that this rank has in memory from before, by id.
 
     Raises:
         DocumentError: What the user wrote is wrong; on every rank, with the same problems.
@@ -62,7 +65,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
     if stops is None:
         stops = Stops()
         stops.listen()
-    crew = _Crew(comm, request, stops, observe, Printed(before))
+    crew = _Crew(comm, request, stops, held or {}, observe, Printed(before))
     try:
         while True:
             failure = None
@@ -86,7 +89,8 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
 class _Crew:
     """The ranks that are alive, and what they know from before somebody died."""
 
-    def __init__(self, comm: MPI.Comm, request: Request, stops: Stops, observe: Observer | None, printed: Printed) -> None:
+    def __init__(self, comm: MPI.Comm, request: Request, stops: Stops, held: Mapping[str, Value], observe: Observer | None,
+                 printed: Printed) -> None:
         self._began = time.perf_counter()
         self.comm = duplicate(comm)
         self._stops, self._observe = stops, observe
@@ -103,7 +107,7 @@ class _Crew:
         self._noted: set[int] = set()           # dead ranks that the user is told of
         self._seeing: set[int] = set()          # names of those that see the workflow, if some do not
         self._folder: TemporaryDirectory | None = None
-        self._left = Left()
+        self._left = Left(held=dict(held))
         self.folders = Folders(request.scratch)
         self._lines: Lines | None = None
         self._printed = printed
@@ -119,7 +123,7 @@ class _Crew:
         """
         request = self._request
         if self._local is None:
-            self._local = read(request.file, request.overrides, self._name)
+            self._local = read(request.file, request.overrides, self._name, written=request.written)
         watch = Watch(Pulse(self.comm), request.watch, request.silence, early=EARLY * request.unreachable)
         guard = Guard(self.comm.rank, request.unreachable, watch.pace, abort)
         watch.unreached = lambda: guard.finding
@@ -141,9 +145,11 @@ class _Crew:
         watch.hosts = tuple(hello.host for hello in hellos)
         guard.know(watch.hosts, [hello.addresses for hello in hellos])
         if said and all(one.over for one in said):
-            return self._left.over.conclude(epochs, self.comm.rank, tuple(self._warnings))
-        self._left.over = None
-        return run_rounds(self._setting(epochs, names, watch), self._left, conclude)
+            done = self._left.over.conclude(epochs, self.comm.rank, tuple(self._warnings))
+        else:
+            self._left.over = None
+            done = run_rounds(self._setting(epochs, names, watch), self._left, conclude)
+        return share(epochs, done) if self._request.embedded else done
 
     def close(self) -> None:
         """Give back what this process had."""
@@ -181,7 +187,7 @@ class _Crew:
         hosts = watch.hosts
         writers = tuple(rank for rank, name in enumerate(names) if name in self._seeing) or None
         graph = lower(local.workflow, local.registry, _seen_by(self._sources, names), comm.size, recovering=self._again,
-                      writers=writers)
+                      writers=writers, wanted=request.keep or ())
         _check_forced(request, graph)
         run = min(hello.token for hello in self._hellos.values())
         if request.save and self._keeper is None:
@@ -194,7 +200,8 @@ class _Crew:
             machine = dataclasses.replace(machine, memory=(request.memory,) * comm.size)
         return Setting(comm, request, local, graph, hosts, machine,
                        merge(hello.history for hello in self._hellos.values()), self._began, self._keeper, self._stops, watch,
-                       self.folders, tuple(self._warnings), self._again, run, tuple(names), self._observe, self._printed)
+                       self.folders, tuple(self._warnings), self._again or request.again, run, tuple(names), self._observe,
+                       self._printed)
 
     def settled(self, over: bool, failure: Exception | None = None) -> bool:
         """Whether all have come to the end and may part; if not, go on with those that are alive. **Collective**.

@@ -17,8 +17,9 @@ class Stops:
         asked: The last signal; None before there was one.
     """
 
-    def __init__(self) -> None:
-        """Do nothing yet."""
+    def __init__(self, returning: bool = False) -> None:
+        """Do nothing yet; ``returning`` if the process goes on after the run, and has its own handlers again."""
+        self._returning = returning
         self.asked: int | None = None
         self._old: dict[int, object] = {}
         self._waken = self._waking = self._old_waking = -1
@@ -53,7 +54,7 @@ class Stops:
         """
         signal.set_wakeup_fd(self._old_waking)
         for number, handler in self._old.items():
-            signal.signal(number, handler if self.asked is None else signal.SIG_IGN)
+            signal.signal(number, handler if self.asked is None or self._returning else signal.SIG_IGN)
         os.close(self._waking)
         os.close(self._waken)
 

@@ -95,6 +95,23 @@ def duplicate(comm: MPI.Comm) -> MPI.Comm:
     return _shrunk(comm) if survivable(comm) else comm.Dup()
 
 
+_KEY: list[int] = []
+
+
+def companion(comm: MPI.Comm) -> MPI.Comm:
+    """Give a communicator of our own with the ranks of ``comm``, always the same one. **Collective** the first time.
+
+    It is freed together with ``comm``, which MPI tells us by an attribute.
+    """
+    if not _KEY:
+        _KEY.append(MPI.Comm.Create_keyval(None, lambda comm, key, made: made.Free()))
+    made = comm.Get_attr(_KEY[0])
+    if made is None:
+        made = duplicate(comm)
+        comm.Set_attr(_KEY[0], made)
+    return made
+
+
 def branch(comm: MPI.Comm, groups: Sequence[tuple[int, ...]]) -> tuple[MPI.Comm, dict[tuple[int, ...], MPI.Intracomm]]:
     """Give a second communicator of all ranks, and one for each of ``groups`` that this rank is in. **Collective**.
 

@@ -13,7 +13,7 @@ An operation with a halo runs on each block and the rows around it, one on pairs
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any
@@ -59,7 +59,7 @@ from mpiflow.workflow.sweeps import loop_of
 
 
 def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry], size: int, *,
-          recovering: bool = False, writers: tuple[int, ...] | None = None) -> TaskGraph:
+          recovering: bool = False, writers: tuple[int, ...] | None = None, wanted: Collection[str] = ()) -> TaskGraph:
     """Make the tasks of ``workflow``. Pure.
 
     Args:
@@ -69,6 +69,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
         size: Number of ranks.
         recovering: Whether ranks have died: a dataset goes where it can, and what nobody sees any more is GONE.
         writers: The ranks that may write results; None if all may.
+        wanted: Datasets that are loaded even if no step reads them.
 
     Raises:
         DocumentError: With every problem found: those noted in ``workflow`` already, unknown operations, wrong
@@ -80,7 +81,7 @@ def lower(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     for name in lowering.order(workflow.graph):
         if name in workflow.document.steps or name in lowering.groups:
             lowering.step_or_group(name)
-        elif workflow.graph.out_degree(name) or name in workflow.document.results:      # what nobody reads is not loaded
+        elif workflow.graph.out_degree(name) or name in workflow.document.results or name in wanted:    # else nobody reads it
             lowering.load(name, blocks[name])
     lowering.write_results(writers)
     lowering.check_kept()

@@ -55,7 +55,7 @@ class Reuse:
 
 
 def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] = (),
-          lost: Iterable[str] = ()) -> tuple[TaskGraph, Reuse]:
+          lost: Iterable[str] = (), wanted: Set[int] = frozenset()) -> tuple[TaskGraph, Reuse]:
     """Leave out of ``graph`` what need not run. Pure; task numbers stay as they are.
 
     Args:
@@ -63,6 +63,7 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
         holdings: What each rank can bring in, in order of rank.
         forced: Steps that run again, with all that depends on them.
         lost: Ids of blocks that turned out to be damaged.
+        wanted: Tasks whose blocks are to be in memory at the end, whoever needs them.
 
     Returns:
         The graph, in which a block that is needed and held somewhere is made by a RESTORE task on a rank that holds it, a
@@ -79,7 +80,7 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
         del holders[task]
     ends = [number for number, consumers in enumerate(graph.consumers) if not consumers]
     graph = _decided(graph, holders)
-    run, restored = _needed(graph, holders, ends)
+    run, restored = _needed(graph, holders, ends, wanted)
     for task in run & holders.keys():
         del holders[task]
     tasks = [task if number in run else
@@ -124,18 +125,21 @@ def _decided(graph: TaskGraph, held: Iterable[int]) -> TaskGraph:
                       for number, task in enumerate(tasks)], graph.datasets, graph.written, graph.pairs, graph.turns)
 
 
-def _needed(graph: TaskGraph, held: Mapping[int, object], ends: Iterable[int]) -> tuple[set[int], set[int]]:
+def _needed(graph: TaskGraph, held: Mapping[int, object], ends: Iterable[int],
+            wanted: Set[int]) -> tuple[set[int], set[int]]:
     """Walk from the tasks that leave something: those that must run, and those whose blocks are brought in for them.
 
     Args:
         graph: All tasks.
         held: Those whose blocks are held.
         ends: Those that nobody needs.
+        wanted: Those whose blocks are to be in memory at the end.
     """
     named = {task for entry in graph.datasets.values() for task in entry.tasks}
     keeping = (number for number, task in enumerate(graph.tasks) if kept_files(task.parameters))
     run = {task for task in (*ends, *keeping) if task not in held and _leaves(graph, task, named)}
-    restored: set[int] = set()
+    run |= wanted - held.keys()
+    restored = set(wanted & held.keys())
     stack = sorted(run)
     while stack:
         number = stack.pop()

@@ -50,6 +50,13 @@ def report_outcome(outcome: Outcome, files: Files) -> None:
         warn(warning)
     if outcome.failed:
         _print(f"mpiflow: error: {failure(outcome)}", sys.stderr)
+    keep_outcome(outcome, files)
+
+
+def keep_outcome(outcome: Outcome, files: Files) -> None:
+    """Write files, and the history for the next run, on one rank; nothing is printed but what cannot be written."""
+    if outcome.rank != 0:
+        return
     if outcome.status == 0:
         _keep_history(outcome)
     if files:

@@ -222,10 +222,28 @@ def _results(outcome: Outcome) -> list[str]:
     return lines
 
 
-def failure(outcome: Outcome) -> str:
-    """Say which step failed where, with which inputs, and why; the first failure in full, others in one line."""
+def failure_of(outcome: Outcome, name: str) -> str:
+    """Say why a dataset or a step was not made."""
+    graph = outcome.plan.graph
+    needed, stack = set(), list(graph.datasets[name].tasks)
+    while stack:
+        number = stack.pop()
+        if number not in needed:
+            needed.add(number)
+            stack += graph.needs[number]
+    failed = [number for number in outcome.failed if number in needed]
+    return failure(outcome, failed) if failed else f"{name!r} was not made: {summary(outcome).splitlines()[0]}"
+
+
+def failure(outcome: Outcome, failed: Sequence[int] = ()) -> str:
+    """Say which step failed where, with which inputs, and why; the first failure in full, others in one line.
+
+    Args:
+        outcome: What came of the run.
+        failed: The tasks of which it is to be said; all that failed if there are none.
+    """
     catalog, graph = outcome.catalog, outcome.plan.graph
-    first, *others = sorted((catalog.tasks[number] for number in outcome.failed), key=lambda e: (e.start, e.task))
+    first, *others = sorted((catalog.tasks[number] for number in failed or outcome.failed), key=lambda e: (e.start, e.task))
     task = graph.tasks[first.task]
     what = f"operation {task.operation}" if task.operation else task.kind
     lines = [f"step {task.name!r} failed on rank {first.rank} (node {outcome.hosts[first.rank]}), task {first.task}: {what}"]

@@ -38,6 +38,7 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
 for _kind, _pattern in _NUMBERS.items():
     _Loader.add_implicit_resolver(_TAG + _kind, re.compile(f"^(?:{_pattern})$"), list("-+.0123456789"))
+RESOLVERS = _Loader.yaml_implicit_resolvers       # what texts stand for when they have no quotes
 
 
 def _quick_loader() -> type:
