@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import mpiflow
-from mpiflow.cli import check, export, import_, pack, plan, run, schema, slurm
+from mpiflow.cli import check, export, get, import_, ls, pack, plan, run, schema, show, slurm
 from mpiflow.errors import LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
 
 VERBS = {"run": run, "plan": plan, "check": check, "pack": pack, "schema": schema, "import": import_, "export": export,
-         "slurm": slurm}
+         "slurm": slurm, "ls": ls, "show": show, "get": get}
 _EPILOG = """\
 examples:
   mpirun -n 8 python -m mpiflow workflow.yaml                  run a workflow on 8 ranks
@@ -69,7 +69,9 @@ def _parse(arguments: list[str], rank: int) -> argparse.Namespace | None:
     verbs = parser.add_subparsers(dest="word", metavar="VERB", parser_class=_Parser)
     subparsers = {}
     for name, module in VERBS.items():
-        subparsers[name] = verbs.add_parser(name, help=module.HELP, description=module.HELP, add_help=False)
+        subparsers[name] = verbs.add_parser(name, help=module.HELP, description=module.HELP, add_help=False,
+                                            epilog=getattr(module, "EPILOG", None),
+                                            formatter_class=argparse.RawDescriptionHelpFormatter)
         subparsers[name].add_argument("-h", "--help", action="store_true", help="show this help")
         module.add_arguments(subparsers[name])
         subparsers[name].set_defaults(verb=module)

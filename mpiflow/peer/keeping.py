@@ -19,6 +19,7 @@ from mpiflow.operations.registry import Registry
 from mpiflow.operations.values import Value, nbytes
 from mpiflow.planning.reuse import Reason
 from mpiflow.planning.tasks import Kind, Task, TaskGraph
+from mpiflow.storage.lineage import Lineage
 from mpiflow.storage.records import Made
 from mpiflow.storage.results import stamp
 from mpiflow.storage.saving import INLINE, Writer
@@ -47,6 +48,11 @@ class Keeper:
         self._store, self._rank, self._host = store, rank, host
         self._spent = 0.0                       # seconds of computing since the last block that was saved
         self._refused = False
+        self._lineage: Lineage | None = None
+
+    def follow(self, graph: TaskGraph, results: Path) -> None:
+        """Say from now on of what is saved where it comes from: tasks are those of ``graph``, results go to ``results``."""
+        self._lineage = Lineage(graph, self._registry, results)
 
     def offer(self, task: Task, value: Value, seconds: float, before: float = 0.0) -> None:
         """Save what a task has made, if that is worth it.
@@ -65,7 +71,8 @@ class Keeper:
             self._refused = True
             return
         code = self._registry[task.operation].code if task.operation else ""
-        if self.writer.save(Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code), value):
+        made = Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code)
+        if self.writer.save(self._lineage.told(made, task, value) if self._lineage else made, value):
             self._spent = 0.0
 
     def _has_room(self, size: int) -> bool:

@@ -146,6 +146,8 @@ class Round:
             self._plan = plan = make_plan(graph, setting.machine, None, *(expected or ()))
         except PlanningError as error:
             raise LaunchError(str(error)) from None
+        if setting.keeper:
+            setting.keeper.follow(graph, request.results.absolute())
         self._together = Together(comm, graph) if graph.teams else None
         if self._together is not None:
             executor.meet, executor.release = self._together.meet, self._together.release

@@ -106,7 +106,7 @@ class _Lowering:
         self.neighbours = Neighbours(self.graph, self._add, self._apply,
                                      lambda message: workflow.fail(("steps", self.current), message))
         self.sources = sources
-        self.instances: dict[str, Instances] = {}
+        self.instances = self.graph.instances
         # Of the loop of the current step: the values of its variables, the datasets and the files that they stand for, the
         # name of the instance, and by id what is the same for all instances. Empty without a loop.
         self.values: dict[str, Any] = {}

@@ -85,7 +85,7 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
              for number, task in enumerate(graph.tasks)]
     spared = Reuse({task: tuple(ranks) for task, ranks in sorted(holders.items())}, nbytes,
                    _reasons(graph, run, again, missing, saved, _changed(holdings)), _damages(holdings), len(tasks) - len(run))
-    return TaskGraph(tasks, graph.datasets, graph.written, graph.pairs), spared
+    return TaskGraph(tasks, graph.datasets, graph.written, graph.pairs, graph.instances), spared
 
 
 def _held(holdings: Sequence[Holding]) -> tuple[dict[int, list[int]], dict[int, int]]:

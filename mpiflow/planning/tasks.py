@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from mpiflow.catalog.catalog import DatasetEntry
+from mpiflow.planning.instances import Instances
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -129,12 +130,14 @@ class TaskGraph:
         datasets: What the document's names stand for.
         written: What the names in result files stand for; instances of a step have one each.
         pairs: For each operation on pairs of blocks, its tasks, each with the tasks that make the two blocks.
+        instances: The instances of each step with a loop.
     """
 
     tasks: list[Task] = field(default_factory=list)
     datasets: dict[str, DatasetEntry] = field(default_factory=dict)
     written: dict[str, DatasetEntry] = field(default_factory=dict)
     pairs: list[dict[int, tuple[int, int]]] = field(default_factory=list)
+    instances: dict[str, Instances] = field(default_factory=dict)
 
     @cached_property
     def needs(self) -> list[tuple[int, ...]]:
