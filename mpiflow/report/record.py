@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import mpiflow
+
 if TYPE_CHECKING:
     from mpiflow.peer.outcome import Outcome
 
@@ -18,7 +20,8 @@ def record(outcome: Outcome) -> dict[str, Any]:
     Times are in seconds, sizes in bytes; ``started`` is the time of day; ``columns`` of a task are the sizes of the arrays
     that it made, a plain one without a name; ``moved`` lists [source rank, destination rank, blocks, bytes]; ``rounds`` are the
     times of day at which tasks began to run, at first and again after each death of a rank; ``reasons`` say of each step why
-    it has something to run, or that it is kept, if the run took from earlier work.
+    it has something to run, or that it is kept, if the run took from earlier work; ``document`` says what was run, by which
+    code, and where results went; ``file`` of a task that loads is where from.
     """
     catalog, plan = outcome.catalog, outcome.plan
     tasks = [
@@ -26,12 +29,14 @@ def record(outcome: Outcome) -> dict[str, Any]:
          "operation": task.operation,
          "needs": list(task.needs), "planned_rank": plan.ranks[number], "rank": entry.rank, "state": entry.state.name.lower(),
          "start": entry.start, "seconds": entry.seconds, "nbytes": entry.nbytes, "error": entry.error,
-         "parameters": dict(task.parameters), "columns": {name: _nbytes(dtype, shape) for name, dtype, shape in entry.form}}
+         "parameters": dict(task.parameters), "columns": {name: _nbytes(dtype, shape) for name, dtype, shape in entry.form},
+         "file": task.block.file if task.block else ""}
         for number, (task, entry) in enumerate(zip(plan.graph.tasks, catalog.tasks, strict=True))]
     moved = [[source, *link] for source, traffic in enumerate(catalog.traffic) for link in traffic.sent]
     started = datetime.now(UTC) - timedelta(seconds=outcome.seconds)
     return {
-        "name": outcome.workflow.document.name, "started": started.isoformat(timespec="microseconds"),
+        "name": outcome.workflow.document.name, "document": _document(outcome),
+        "started": started.isoformat(timespec="microseconds"),
         "status": outcome.status, "hosts": list(outcome.hosts), "seconds": outcome.seconds,
         "preparation": outcome.preparation, "warnings": list(outcome.warnings),
         "rounds": [datetime.fromtimestamp(start, UTC).isoformat(timespec="microseconds") for start in outcome.starts],
@@ -45,6 +50,17 @@ def record(outcome: Outcome) -> dict[str, Any]:
         "tasks": tasks, "moved": moved,
         "datasets": {entry.name: {"id": entry.id, "tasks": list(entry.tasks), "unit": entry.unit, "tags": list(entry.tags)}
                      for entry in plan.graph.datasets.values()}}
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    workflow, request, registry = outcome.workflow, outcome.request, outcome.registry
+    called = sorted({task.operation for task in outcome.plan.graph.tasks if task.operation})
+    operations = {key: {"name": registry[key].name, "code": registry[key].code,
+                        "doc": (getattr(registry[key].function, "__doc__", "") or "").strip().partition("\n")[0],
+                        "program": getattr(registry[key], "file", "")} for key in called}
+    return {"file": str(request.file.absolute()), "digest": workflow.digest, "overrides": dict(request.overrides),
+            "parameters": dict(workflow.document.params), "operations": operations, "results": dict(workflow.document.results),
+            "folder": str(request.results.absolute()), "version": mpiflow.__version__}
 
 
 def _nbytes(dtype: str, shape: tuple[int, ...]) -> int:
