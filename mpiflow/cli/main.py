@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import mpiflow
-from mpiflow.cli import check, export, get, import_, ls, pack, plan, run, schema, show, slurm
+from mpiflow.cli import check, doctor, export, get, graph, import_, ls, pack, plan, run, schema, show, slurm
 from mpiflow.errors import LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
 
 VERBS = {"run": run, "plan": plan, "check": check, "pack": pack, "schema": schema, "import": import_, "export": export,
-         "slurm": slurm, "ls": ls, "show": show, "get": get}
+         "slurm": slurm, "ls": ls, "show": show, "get": get, "doctor": doctor, "graph": graph}
 _EPILOG = """\
 examples:
   mpirun -n 8 python -m mpiflow workflow.yaml                  run a workflow on 8 ranks

@@ -64,7 +64,7 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") ->
     """
     local, name = Local(), name or str(file)
     try:
-        local.workflow, modules = _drafted(file, name, overrides, local)
+        local.workflow, modules = drafted(file, name, overrides, local)
     except OSError as error:
         local.absent = isinstance(error, FileNotFoundError)
         local.complaints.append(Complaint(name, 0, 0, f"cannot read the workflow: {error.strerror}"))
@@ -123,8 +123,14 @@ def _find_programs(local: Local, folder: Path) -> None:
         local.code.append(program.code)
 
 
-def _drafted(file: Path, name: str, overrides: Mapping[str, str], local: Local) -> tuple[Workflow, Path]:
-    """Give the document as far as it can be read, and where its modules lie; a pack is laid out for ``local``."""
+def drafted(file: Path, name: str, overrides: Mapping[str, str], local: Local) -> tuple[Workflow, Path]:
+    """Give the document as far as it can be read, and where its modules lie; a pack is laid out for ``local``. Local.
+
+    Raises:
+        DocumentError: Nothing of it can be read.
+        PackError: It is a pack that is broken.
+        OSError: A file cannot be read.
+    """
     data, folder, inputs = file.read_bytes(), file.absolute().parent, {}
     if is_pack(file, data):
         pack = open_pack(data)
