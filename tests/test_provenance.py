@@ -53,7 +53,7 @@ def test_an_operation_inside_itself_is_two_activities():
         return {"id": "", "kind": kind, "step": "s", "instance": "", "operation": operation, "needs": needs, "rank": 0,
                 "state": "done", "start": 0, "seconds": 0, "nbytes": 0, "error": "", "parameters": {}}
     tasks = [task("", [], "load"), task("f", [0]), task("g", [1]), task("f", [2])]
-    text = json.dumps({"name": "n", "document": {"file": "", "digest": ""}, "started": "2026-11-26T00:00:00+00:00", "status": 0,
+    text = json.dumps({"name": "n", "source": {"file": "", "digest": ""}, "started": "2026-11-26T00:00:00+00:00", "status": 0,
                        "seconds": 1, "hosts": ["h"], "plan": "", "tasks": tasks, "datasets": {}})
     found = provenance(text.encode(), "r")
     assert [list(activity.uses) for activity in found.activities] == [[], [0], [1], [2]]
@@ -113,7 +113,7 @@ def test_a_crate_is_what_provenance_run_crate_asks_for(crate):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"tasks": []}, "nothing to export"), ({"document": None}, "not the record of a run"), ({"started": "now"}, "isoformat")])
+    ({"tasks": []}, "nothing to export"), ({"source": None}, "not the record of a run"), ({"started": "now"}, "isoformat")])
 def test_what_is_no_record_of_something_that_ran_is_one_error(record, change, message):
     with pytest.raises(DocumentError, match=message):
         provenance(json.dumps(record | {"datasets": {}} | change).encode(), "r")

@@ -53,8 +53,8 @@ def make_crate(found: Provenance, data: bytes, folder: Path, moved: Path | None,
     """
     if folder.exists():
         raise LaunchError(f"{folder} is there already; a crate is made in a new folder")
-    source, made = read_source(found.record.document, moved), Made()
-    if source.digest != found.record.document.digest:
+    source, made = read_source(found.record.source, moved), Made()
+    if source.digest != found.record.source.digest:
         made.left_out[source.name] = "as it was when it ran: it has changed since, and the crate has it as it is now"
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
@@ -80,8 +80,8 @@ class _Copying:
     def all(self, record: Record, source: Source, data: bytes, most: int) -> CrateFiles:
         document = self._write(source.name, source.document)
         code = tuple([self._write(name, text) for name, text in sorted(source.files.items())])
-        results = {name: file for name in dict.fromkeys(record.document.results.values())
-                   if (file := self._result(Path(record.document.folder, name), name))}
+        results = {name: file for name in dict.fromkeys(record.source.results.values())
+                   if (file := self._result(Path(record.source.folder, name), name))}
         return CrateFiles(document, code, results, self._inputs(record, most), self._write(RECORD, data))
 
     def _write(self, name: str, data: bytes) -> CrateFile:

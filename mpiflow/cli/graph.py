@@ -8,7 +8,7 @@ from pathlib import Path
 from mpiflow.cli.arguments import add_json, add_workflow, overrides
 from mpiflow.cli.files import deliver
 from mpiflow.errors import DocumentError, LaunchError, Problem, did_you_mean
-from mpiflow.peer.reading import Local, drafted
+from mpiflow.peer.reading import Local, drafted, near_file
 from mpiflow.report.dag import boxes, kinds
 from mpiflow.report.drawing import to_dot, to_json, to_mermaid, to_svg
 from mpiflow.report.summary import count
@@ -67,7 +67,7 @@ def _read(file: Path, given: dict[str, str]) -> Workflow:
     try:
         workflow, _ = drafted(file, str(file), given, Local())
     except OSError as error:
-        raise DocumentError([Problem(str(file), 0, 0, f"cannot read the workflow: {error.strerror}")]) from None
+        raise DocumentError([Problem(str(file), 0, 0, f"cannot read the workflow: {error.strerror}{near_file(file)}")]) from None
     except PackError as error:
         raise DocumentError([Problem(str(file), 0, 0, str(error))]) from None
     workflow.finish()

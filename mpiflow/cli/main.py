@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import mpiflow
-from mpiflow.cli import check, doctor, export, get, graph, import_, ls, pack, plan, run, schema, show, slurm
+from mpiflow.cli import check, completion, doctor, export, gc, get, graph, import_, ls, pack, plan, run, schema, show, slurm
 from mpiflow.errors import LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
 
 VERBS = {"run": run, "plan": plan, "check": check, "pack": pack, "schema": schema, "import": import_, "export": export,
-         "slurm": slurm, "ls": ls, "show": show, "get": get, "doctor": doctor, "graph": graph}
+         "slurm": slurm, "ls": ls, "show": show, "get": get, "doctor": doctor, "graph": graph, "gc": gc, "completion": completion}
 _EPILOG = """\
 examples:
   mpirun -n 8 python -m mpiflow workflow.yaml                  run a workflow on 8 ranks
@@ -36,11 +37,16 @@ same command with --resume goes on
 """
 
 
+_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises instead of exiting: under mpirun every rank parses, and only one may speak."""
 
     def error(self, message: str) -> NoReturn:
-        raise LaunchError(f"{message}\n{self.format_usage().strip()}")
+        wrong = _CHOICE.search(message)
+        near = did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else ""
+        raise LaunchError(f"{message}{near}\n{self.format_usage().strip()}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,8 +66,8 @@ def command() -> NoReturn:
     leaving.leave(main())
 
 
-def _parse(arguments: list[str], rank: int) -> argparse.Namespace | None:
-    """Give the parsed arguments; None if help or version was asked for, and printed."""
+def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Give the parser of the whole command line, and that of each verb."""
     parser = _Parser(prog="python -m mpiflow", description=mpiflow.__doc__, epilog=_EPILOG,
                      formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False)
     parser.add_argument("-h", "--help", action="store_true", help="show this help")
@@ -75,14 +81,31 @@ def _parse(arguments: list[str], rank: int) -> argparse.Namespace | None:
         subparsers[name].add_argument("-h", "--help", action="store_true", help="show this help")
         module.add_arguments(subparsers[name])
         subparsers[name].set_defaults(verb=module)
+    return parser, subparsers
+
+
+def _parse(arguments: list[str], rank: int) -> argparse.Namespace | None:
+    """Give the parsed arguments; None if help or version was asked for, and printed."""
+    parser, subparsers = parsers()
     first = arguments[0] if arguments else "--help"
     if first == "--version":
         say(f"mpiflow {mpiflow.__version__}", rank)
     elif "-h" in arguments or "--help" in (*arguments, first):
         say(subparsers.get(first, parser).format_help().rstrip(), rank)
     else:
-        return parser.parse_args(_with_verb(arguments))
+        return _understood(parser, subparsers, _with_verb(arguments))
     return None
+
+
+def _understood(parser: argparse.ArgumentParser, subparsers: dict[str, argparse.ArgumentParser],
+                arguments: list[str]) -> argparse.Namespace:
+    """Parse; of an option that there is not, name the one that may be meant."""
+    chosen, rest = parser.parse_known_args(arguments)
+    if rest:
+        verb = subparsers[arguments[0]]
+        wrong = next((word for word in rest if word.startswith("-")), "").partition("=")[0]
+        verb.error(f"unrecognized arguments: {' '.join(rest)}" + (did_you_mean(wrong, verb._option_string_actions) if wrong else ""))
+    return chosen
 
 
 def _with_verb(arguments: list[str]) -> list[str]:

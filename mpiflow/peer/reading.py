@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
-from mpiflow.errors import DocumentError, Problem
+from mpiflow.errors import DocumentError, Problem, did_you_mean
 from mpiflow.operations.programs import Program, ProgramError, find_program
 from mpiflow.operations.registry import ModuleError, Registry, adopt, builtin_operations, load_module
 from mpiflow.planning.checks import check
@@ -67,7 +67,7 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") ->
         local.workflow, modules = drafted(file, name, overrides, local)
     except OSError as error:
         local.absent = isinstance(error, FileNotFoundError)
-        local.complaints.append(Complaint(name, 0, 0, f"cannot read the workflow: {error.strerror}"))
+        local.complaints.append(Complaint(name, 0, 0, f"cannot read the workflow: {error.strerror}{near_file(file)}"))
     except PackError as error:
         local.complaints.append(Complaint(name, 0, 0, str(error)))
     except DocumentError as error:
@@ -85,6 +85,14 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "") ->
     problems = DocumentError(local.workflow.problems).problems
     local.complaints += [*(Complaint(p.file, p.line, p.column, p.message) for p in problems), *complaints]
     return local
+
+
+def near_file(file: Path) -> str:
+    """Name the file that may be meant by one that is not there, as the end of an error message. Local."""
+    try:
+        return "" if file.exists() else did_you_mean(file.name, sorted(os.listdir(file.parent)))
+    except OSError:
+        return ""
 
 
 def _load_inner(local: Local, folder: Path) -> None:

@@ -21,15 +21,15 @@ def to_prov(found: Provenance) -> dict[str, Any]:
     return {
         "prefix": {"mf": _NAMESPACE, "run": f"{_NAMESPACE}run:{record.id}:"},
         "entity": {"run:plan": {"prov:type": {"$": "prov:Plan", "type": "prov:QUALIFIED_NAME"}, "prov:label": record.name,
-                                "prov:location": record.document.file, "mf:digest": record.document.digest,
-                                "mf:parameters": _text(record.document.parameters)},
+                                "prov:location": record.source.file, "mf:digest": record.source.digest,
+                                "mf:parameters": _text(record.source.parameters)},
                    **{f"run:e{number}": _entity(found, activity) for number, activity in enumerate(found.activities)}},
         "activity": {"run:run": {"prov:label": f"run of {record.name}", "prov:startTime": record.at(0),
                                  "prov:endTime": record.at(record.seconds), "mf:status": record.status,
                                  "mf:ranks": len(record.hosts)},
                      **{f"run:a{number}": _activity(found, found.activities[number]) for number in made}},
         "agent": {"run:mpiflow": {"prov:type": {"$": "prov:SoftwareAgent", "type": "prov:QUALIFIED_NAME"},
-                                  "prov:label": f"mpiflow {record.document.version}"},
+                                  "prov:label": f"mpiflow {record.source.version}"},
                   **{f"run:h{number}": {"prov:type": "node", "prov:label": host}
                      for number, host in enumerate(dict.fromkeys(record.hosts))}},
         "used": {f"_:u{number}": {"prov:activity": f"run:a{one}", "prov:entity": f"run:e{other}"}
@@ -51,7 +51,7 @@ def _entity(found: Provenance, activity: Activity) -> dict[str, Any]:
     entity: dict[str, Any] = {"prov:label": activity.name, "mf:kind": activity.kind}
     files = list(dict.fromkeys(task.file for task in tasks if task.file))
     if activity.kind == "written":
-        files = [os.path.join(record.document.folder, str(task.parameters.get("file"))) for task in tasks]
+        files = [os.path.join(record.source.folder, str(task.parameters.get("file"))) for task in tasks]
     if files:
         entity["prov:location"] = files if len(files) > 1 else files[0]
     if activity.ids:
@@ -63,7 +63,7 @@ def _entity(found: Provenance, activity: Activity) -> dict[str, Any]:
 
 def _activity(found: Provenance, activity: Activity) -> dict[str, Any]:
     start, end = found.span(activity)
-    called = found.record.document.operations.get(activity.operation)
+    called = found.record.source.operations.get(activity.operation)
     about = {"prov:label": activity.name, "prov:startTime": start, "prov:endTime": end, "mf:step": activity.step,
              "mf:instance": activity.instance, "mf:tasks": len(activity.tasks),
              "mf:operation": called.name if called else activity.operation or activity.kind,

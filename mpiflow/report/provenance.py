@@ -75,7 +75,7 @@ class Record(Struct, frozen=True):
     """The record of a run, as far as it is needed."""
 
     name: str
-    document: Ran
+    source: Ran
     started: str
     status: int
     seconds: float
@@ -222,7 +222,7 @@ def _part(task: RecordedTask) -> tuple[str, str]:
 
 def _name(record: Record, task: RecordedTask) -> str:
     step = f"{task.step}[{task.instance}]" if task.instance else task.step
-    called = record.document.operations.get(task.operation)
+    called = record.source.operations.get(task.operation)
     return f"{step}: {called.name}" if called and task.kind in _MADE else step
 
 

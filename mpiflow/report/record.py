@@ -20,7 +20,7 @@ def record(outcome: Outcome) -> dict[str, Any]:
     Times are in seconds, sizes in bytes; ``started`` is the time of day; ``columns`` of a task are the sizes of the arrays
     that it made, a plain one without a name; ``moved`` lists [source rank, destination rank, blocks, bytes]; ``rounds`` are the
     times of day at which tasks began to run, at first and again after each death of a rank; ``reasons`` say of each step why
-    it has something to run, or that it is kept, if the run took from earlier work; ``document`` says what was run, by which
+    it has something to run, or that it is kept, if the run took from earlier work; ``source`` says what was run, by which
     code, and where results went; ``file`` of a task that loads is where from.
     """
     catalog, plan = outcome.catalog, outcome.plan
@@ -35,7 +35,7 @@ def record(outcome: Outcome) -> dict[str, Any]:
     moved = [[source, *link] for source, traffic in enumerate(catalog.traffic) for link in traffic.sent]
     started = datetime.now(UTC) - timedelta(seconds=outcome.seconds)
     return {
-        "name": outcome.workflow.document.name, "document": _document(outcome),
+        "name": outcome.workflow.document.name, "source": _source(outcome),
         "started": started.isoformat(timespec="microseconds"),
         "status": outcome.status, "hosts": list(outcome.hosts), "seconds": outcome.seconds,
         "preparation": outcome.preparation, "warnings": list(outcome.warnings),
@@ -52,7 +52,7 @@ def record(outcome: Outcome) -> dict[str, Any]:
                      for entry in plan.graph.datasets.values()}}
 
 
-def _document(outcome: Outcome) -> dict[str, Any]:
+def _source(outcome: Outcome) -> dict[str, Any]:
     workflow, request, registry = outcome.workflow, outcome.request, outcome.registry
     called = sorted({task.operation for task in outcome.plan.graph.tasks if task.operation})
     operations = {key: {"name": registry[key].name, "code": registry[key].code,

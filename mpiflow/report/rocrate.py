@@ -105,7 +105,7 @@ class _Crate:
         if stated:
             self.add(license, "CreativeWork", name=PurePath(license).name)
         self.add("#author", "Person", name=self.author)
-        self.add("#mpiflow", "SoftwareApplication", name="mpiflow", softwareVersion=record.document.version)
+        self.add("#mpiflow", "SoftwareApplication", name="mpiflow", softwareVersion=record.source.version)
         for file in parts:
             self._file(file)
         root["mentions"] = [_ref(action) for action in self._run()]
@@ -133,12 +133,12 @@ class _Crate:
         workflow = self.graph[_id(files.document.path)]
         workflow |= {
             "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"], "name": record.name,
-            "version": record.document.digest, "programmingLanguage": _ref("#language"),
+            "version": record.source.digest, "programmingLanguage": _ref("#language"),
             "conformsTo": _ref(_BIOSCHEMAS.format("ComputationalWorkflow")),
-            "input": [_ref(f"#parameter/{_id(name)}") for name in record.document.parameters] + [_ref(item) for item in inputs],
+            "input": [_ref(f"#parameter/{_id(name)}") for name in record.source.parameters] + [_ref(item) for item in inputs],
             "output": [_ref(item) for item in outputs], "step": [_ref(step) for step in steps],
             "hasPart": [_ref(tool) for tool in dict.fromkeys(self._tool(self.found.activities[number]) for number in made)]}
-        self.add("#language", "ComputerLanguage", name="mpiflow workflow", version=record.document.version)
+        self.add("#language", "ComputerLanguage", name="mpiflow workflow", version=record.source.version)
         self.add("#run", "CreateAction", name=f"Run of {record.name}", instrument=_ref(_id(files.document.path)),
                  description=f"{len(record.tasks)} tasks on {len(record.hosts)} ranks of {len(set(record.hosts))} nodes",
                  startTime=record.at(0), endTime=record.at(record.seconds), agent=_ref("#author"),
@@ -157,12 +157,12 @@ class _Crate:
 
     def _parameters(self) -> list[str]:
         """The parameters of the document, and their values in this run."""
-        for name, value in self.found.record.document.parameters.items():
+        for name, value in self.found.record.source.parameters.items():
             formal, actual = f"#parameter/{_id(name)}", f"#value/{_id(name)}"
             self.add(formal, "FormalParameter", name=name, additionalType=_TYPES.get(type(value), "Text"),
                      conformsTo=_ref(_BIOSCHEMAS.format("FormalParameter")), workExample=_ref(actual))
             self.add(actual, "PropertyValue", name=name, value=_plain(value), exampleOfWork=_ref(formal))
-        return [f"#value/{_id(name)}" for name in self.found.record.document.parameters]
+        return [f"#value/{_id(name)}" for name in self.found.record.source.parameters]
 
     def _formal(self, kind: str, name: str, file: CrateFile) -> str:
         formal = f"#{kind}/{_id(name.lstrip('/'))}"
@@ -184,13 +184,13 @@ class _Crate:
 
     def _tool(self, activity: Activity) -> str:
         record = self.found.record
-        called = record.document.operations.get(activity.operation)
+        called = record.source.operations.get(activity.operation)
         id = f"#operation/{_id(activity.operation)}" if called else "#operation/write-results"
         if called:
             self.add(id, "SoftwareApplication", name=called.name, description=called.doc or called.program,
-                     softwareVersion=called.code or record.document.version)
+                     softwareVersion=called.code or record.source.version)
         else:
-            self.add(id, "SoftwareApplication", name="writing of results", softwareVersion=record.document.version)
+            self.add(id, "SoftwareApplication", name="writing of results", softwareVersion=record.source.version)
         return id
 
     def _action(self, number: int) -> str:
