@@ -10,14 +10,32 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import mpiflow
-from mpiflow.cli import check, completion, doctor, export, gc, get, graph, import_, ls, pack, plan, run, schema, show, slurm
+from mpiflow.cli import (
+    bench,
+    check,
+    completion,
+    doctor,
+    export,
+    gc,
+    get,
+    graph,
+    import_,
+    ls,
+    pack,
+    plan,
+    run,
+    schema,
+    show,
+    slurm,
+)
 from mpiflow.errors import LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
 
-VERBS = {"run": run, "plan": plan, "check": check, "pack": pack, "schema": schema, "import": import_, "export": export,
-         "slurm": slurm, "ls": ls, "show": show, "get": get, "doctor": doctor, "graph": graph, "gc": gc, "completion": completion}
+VERBS = {"run": run, "plan": plan, "check": check, "graph": graph, "ls": ls, "show": show, "get": get, "gc": gc, "pack": pack,
+         "schema": schema, "import": import_, "export": export, "slurm": slurm, "doctor": doctor, "bench": bench,
+         "completion": completion}
 _EPILOG = """\
 examples:
   mpirun -n 8 python -m mpiflow workflow.yaml                  run a workflow on 8 ranks
@@ -28,12 +46,17 @@ examples:
   python -m mpiflow slurm workflow.yaml --nodes 4 --ntasks-per-node 8 --time 1:00:00 -o job.sh
                                                                a jobscript for it
   python -m mpiflow pack workflow.yaml -o flow.mpiflow         one file with all that it needs, to run elsewhere
+  python -m mpiflow graph workflow.yaml -o dag.svg             a picture of it
+  python -m mpiflow ls 'tag:md and size>1GiB'                  what the store holds, while a run goes on or after it
+  python -m mpiflow get rmsf -o rmsf.npy                       a dataset out of it; show rmsf says where it comes from
+  python -m mpiflow gc --older-than 30d --dry-run              what of it nobody needs any more
+  python -m mpiflow doctor                                     what works here, and what to do about what does not
   python -m mpiflow schema > mpiflow.schema.json               the JSON Schema of workflows, for editors
   python -m mpiflow import wfformat FILE.json -o workflow.yaml replay a workflow that was recorded elsewhere
-  python -m mpiflow export wfformat RECORD.json -o out.json    a run in WfFormat 1.5
+  python -m mpiflow export rocrate RECORD.json -o crate        a run as RO-Crate; prov and wfformat as well
 
-exit status: 0 all went well, 1 a step failed, 2 wrong input, 3 a bug of mpiflow, 75 stopped by a signal (TERM, INT, USR1): the
-same command with --resume goes on
+exit status: 0 all went well, 1 a step failed or something is not there, 2 wrong input, 3 a bug of mpiflow, 75 stopped by a
+signal (TERM, INT, USR1): the same command with --resume goes on
 """
 
 
@@ -104,7 +127,8 @@ def _understood(parser: argparse.ArgumentParser, subparsers: dict[str, argparse.
     if rest:
         verb = subparsers[arguments[0]]
         wrong = next((word for word in rest if word.startswith("-")), "").partition("=")[0]
-        verb.error(f"unrecognized arguments: {' '.join(rest)}" + (did_you_mean(wrong, verb._option_string_actions) if wrong else ""))
+        near = did_you_mean(wrong, verb._option_string_actions) if wrong else ""
+        verb.error(f"unrecognized arguments: {' '.join(rest)}{near}")
     return chosen
 
 
