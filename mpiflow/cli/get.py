@@ -64,7 +64,7 @@ def execute(chosen: argparse.Namespace) -> int:
         write_csv(chosen.output, result.name, value)
     else:
         write_results(chosen.output, [result])
-    form = shape(dataset.form)
+    form = shape(dataset)
     said = {"name": name, "workflow": dataset.workflow, "file": str(chosen.output), "from": origin}
     say(json.dumps(said) if chosen.json else f"{chosen.output}: {name} of {dataset.workflow}"
         + (f", {form}" if form != "?" and not column else "") + f", from {origin}")

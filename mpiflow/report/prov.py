@@ -76,7 +76,7 @@ def _hosts(found: Provenance, activity: Activity) -> list[int]:
     """The nodes that it ran on, by their numbers."""
     numbers = {host: number for number, host in enumerate(dict.fromkeys(found.record.hosts))}
     return sorted({numbers[found.record.hosts[task.rank]] for task in found.ended(activity)
-                   if 0 <= task.rank < len(found.record.hosts)})
+                   if task.rank in range(len(found.record.hosts))})
 
 
 def _text(parameters: dict[str, Any]) -> str:

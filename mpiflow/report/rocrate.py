@@ -210,7 +210,8 @@ class _Crate:
     def _where(self, activity: Activity) -> str:
         tasks = self.found.ended(activity)
         ranks = sorted({task.rank for task in tasks})
-        hosts = sorted({self.found.record.hosts[rank] for rank in ranks if 0 <= rank < len(self.found.record.hosts)})
+        known = self.found.record.hosts
+        hosts = sorted({known[rank] for rank in ranks if rank in range(len(known))})
         return f"{len(tasks)} tasks on ranks {ranges(ranks)} ({', '.join(hosts)})"
 
     def _arguments(self, number: int) -> list[str]:

@@ -10,7 +10,6 @@ from typing import Any
 
 from mpiflow.catalog.queries import Facts
 from mpiflow.errors import ranges
-from mpiflow.operations.layout import Forms
 from mpiflow.report.summary import count, human_bytes, table
 from mpiflow.storage.contents import Contents, Dataset, Operation
 from mpiflow.storage.records import Given, Made
@@ -50,16 +49,20 @@ def operation_facts(operation: Operation, now: float) -> Facts:
 
 def size(dataset: Dataset) -> int:
     """Size of what there is of a dataset: of its blocks, or in a file [bytes]."""
-    return dataset.nbytes or sum(item.dtype.itemsize * math.prod(item.shape) for item in dataset.form)
+    form = dataset.in_file if dataset.in_file or dataset.blocks else dataset.form
+    return sum(item.dtype.itemsize * math.prod(item.shape) for item in form) or dataset.nbytes
 
 
-def shape(form: Forms) -> str:
-    """Write shape and dtype of an array, or the columns of a table: 214 × 3 float64."""
+def shape(dataset: Dataset) -> str:
+    """Write shape and dtype of an array, or the columns of a table: 214 × 3 float64; how many rows nobody knows is a ``?``."""
+    form = dataset.form
     if not form:
         return "?"
     if form[0].name:
         return f"table of {count(len(form), 'column')}: " + ", ".join(item.name for item in form[:4]) + ", …" * (len(form) > 4)
-    return (" × ".join(map(str, form[0].shape)) or "one") + f" {form[0].dtype}"
+    known = dataset.complete or dataset.in_file or dataset.num == 1
+    extents = [*map(str, form[0].shape)] if known else ["?", *map(str, form[0].shape[1:])]
+    return (" × ".join(extents) or "one") + f" {form[0].dtype}"
 
 
 def listing(datasets: Sequence[Dataset], contents: Contents, now: float) -> str:
@@ -67,7 +70,7 @@ def listing(datasets: Sequence[Dataset], contents: Contents, now: float) -> str:
     if not datasets:
         return "nothing"
     rows = [("dataset", "shape", "unit", "size", "where", "age", "tags")]
-    rows += [(dataset.name, shape(dataset.form), dataset.unit, human_bytes(size(dataset)) if dataset.form else "?",
+    rows += [(dataset.name, shape(dataset), dataset.unit, human_bytes(size(dataset)) if dataset.form else "?",
               _where(dataset, contents), age(now - dataset.ended), " ".join(dataset.tags)) for dataset in datasets]
     groups: dict[str, list[int]] = {}
     for number, dataset in enumerate(datasets, 1):
@@ -96,13 +99,13 @@ def operations(found: Sequence[Operation], now: float) -> str:
 
 def description(dataset: Dataset, contents: Contents, now: float) -> str:
     """All that is known of one dataset."""
-    first, missing, file = dataset.records[0], contents.missing(dataset), contents.file(dataset)
-    head = ", ".join(filter(None, (shape(dataset.form), dataset.unit, human_bytes(size(dataset)) if dataset.form else "")))
+    made, missing, file = [*dataset.blocks.values()], contents.missing(dataset), contents.file(dataset)
+    head = ", ".join(filter(None, (shape(dataset), dataset.unit, human_bytes(size(dataset)) if dataset.form else "")))
     written = "" if file is None else f"{file[0]}" + ("" if file[1] else ", which has changed since")
     there = "all" if not missing else "none" if len(missing) == dataset.num else f"all but {ranges(missing)}"
     pairs = [("workflow", dataset.workflow), ("id", dataset.id), ("tags", " ".join(dataset.tags)),
              ("made", f"{moment(dataset.ended)} ({age(now - dataset.ended)} ago)"),
-             ("by", _by(list(dataset.blocks.values()))), ("from", _inputs(first.inputs)), ("with", first.parameters),
+             ("by", _by(made)), ("from", _inputs(made[0].inputs) if made else ""), ("with", made[0].parameters if made else ""),
              ("blocks", f"{dataset.num}; in the store: {there}"), ("file", written)]
     lines = [f"{dataset.name}: {head}", *[f"  {name:9} {text}" for name, text in pairs if text]]
     if len(dataset.blocks) > 1:
@@ -148,7 +151,7 @@ def _lineage(dataset: Dataset, contents: Contents) -> list[str]:
         made = waiting.pop(0)
         for item in made.inputs:
             known = next((contents.found.made[id] for id in item.ids if id in contents.found.made), None)
-            if item.name not in seen:
+            if item.name not in seen and (known or item.name != made.step):       # not its own partial results
                 seen.add(item.name)
                 lines.append(f"    {item.name}" + (f" = {known.operation or known.kind}({_inputs(known.inputs)})" if known else
                                                    ": read or generated, or not saved"))

@@ -73,16 +73,19 @@ class Dataset:
         return sorted({made.operation for made in self.blocks.values() if made.operation})
 
     @cached_property
+    def in_file(self) -> Forms:
+        """Columns, dtypes and shapes in the file of results, if not all blocks are in the store; empty if it is in none."""
+        return _in_file(self.written.file, self.inside) if self.written and not self.complete else ()
+
+    @cached_property
     def form(self) -> Forms:
         """Columns, dtypes and shapes; of the whole if all blocks are there and fit together, else of the first block.
 
-        Of what is in a file of results only, they are looked up there. Empty if they are not known.
+        Of what is whole in a file of results only, they are looked up there. Empty if they are not known.
         """
         made = [self.blocks[number] for number in sorted(self.blocks)]
-        if not made:
-            return _in_file(self.written.file, self.inside) if self.written else ()
-        if not all(one.form for one in made):
-            return ()
+        if self.in_file or not all(one.form for one in made) or not made:
+            return self.in_file
         try:
             parts = [forms(one.form) for one in made]
             return Parts(parts, tuple).whole() if self.complete and len(made) > 1 else parts[0]
