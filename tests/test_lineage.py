@@ -31,8 +31,8 @@ def told(text, step, tmp_path, value=VALUE):
     workflow = read_workflow(f"mpiflow: 1\nname: w\n{text}", "w.yaml")
     graph = lower(workflow, registry, (), 1)
     lineage = Lineage(graph, registry, tmp_path)
-    tasks = [task for task in graph.tasks if task.step == step]
-    return [lineage.told(Made(task.id, task.step, 0, 0.0, 0, "h"), task, value) for task in tasks], graph
+    tasks = [(number, task) for number, task in enumerate(graph.tasks) if task.step == step]
+    return [lineage.told(Made(task.id, task.step, 0, 0.0, 0, "h"), number, value) for number, task in tasks], graph
 
 
 def test_a_block_says_what_it_was_made_from_and_which_of_how_many_it_is(tmp_path):
@@ -53,6 +53,11 @@ def test_blocks_of_instances_say_of_which_even_if_two_instances_are_one(tmp_path
     assert [(share.instance, share.part, share.number) for share in made[1].shares] == [
         ("i=1,j=5", (1, 2), 1), ("i=1,j=6", (1, 2), 3)]
     assert made[1].shares[0].part_id == made[0].shares[0].part_id == made[0].shares[1].part_id
+
+
+def test_a_block_that_has_several_names_says_all_of_them(tmp_path):
+    made, _ = told("datasets: {x: {random: {shape: [9]}}}\nsteps: {a: mean(x), b: mean(x), c: sum(x), d: a}\n", "a", tmp_path)
+    assert [share.name for share in made[-1].shares] == ["a", "b", "d"]
 
 
 def test_a_file_of_results_says_what_is_in_it(tmp_path):

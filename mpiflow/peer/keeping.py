@@ -54,7 +54,7 @@ class Keeper:
         """Say from now on of what is saved where it comes from: tasks are those of ``graph``, results go to ``results``."""
         self._lineage = Lineage(graph, self._registry, results)
 
-    def offer(self, task: Task, value: Value, seconds: float, before: float = 0.0) -> None:
+    def offer(self, task: Task, value: Value, seconds: float, before: float = 0.0, number: int = -1) -> None:
         """Save what a task has made, if that is worth it.
 
         Args:
@@ -62,6 +62,7 @@ class Keeper:
             value: Its block.
             seconds: How long it ran [s].
             before: How long others ran whose blocks were not offered, since the last that was [s].
+            number: The number of the task in the graph that is followed.
         """
         self._spent += before + seconds
         size = nbytes(value)
@@ -72,7 +73,7 @@ class Keeper:
             return
         code = self._registry[task.operation].code if task.operation else ""
         made = Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code)
-        if self.writer.save(self._lineage.told(made, task, value) if self._lineage else made, value):
+        if self.writer.save(self._lineage.told(made, number, value) if self._lineage else made, value):
             self._spent = 0.0
 
     def _has_room(self, size: int) -> bool:

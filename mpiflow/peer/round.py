@@ -277,7 +277,7 @@ class Round:
         return ("", 0, 0, peak) if spill is None else (spill.error, spill.nbytes_written, spill.nbytes_again, peak)
 
     def _keep(self, task: int, value: Value, seconds: float, before: float) -> None:
-        self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds, before)
+        self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds, before, task)
 
     def _leave_behind(self) -> None:
         """End the process from the second thread: user code in the main one does not come back."""

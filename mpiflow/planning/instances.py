@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from mpiflow.catalog.entries import SourceEntry
 from mpiflow.errors import ranges
 from mpiflow.workflow.filters import Chooser
-from mpiflow.workflow.loops import Loop, LoopError, Row, label
+from mpiflow.workflow.loops import Loop, LoopError, Row
 from mpiflow.workflow.reading import Workflow
 from mpiflow.workflow.sweeps import instances
 
@@ -29,11 +29,6 @@ class Instances:
     def chooser(self) -> Chooser:
         """Finds instances by their values."""
         return Chooser(self.variables, self.rows)
-
-    @property
-    def labels(self) -> list[str]:
-        """Their names, without that of the step: T=300,seed=2."""
-        return [label(self.variables, row) for row in self.rows]
 
 
 def source_of(step: str, variable: str) -> str:

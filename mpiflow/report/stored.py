@@ -70,7 +70,7 @@ def listing(datasets: Sequence[Dataset], contents: Contents, now: float) -> str:
     if not datasets:
         return "nothing"
     rows = [("dataset", "shape", "unit", "size", "where", "age", "tags")]
-    rows += [(dataset.name, shape(dataset), dataset.unit, human_bytes(size(dataset)) if dataset.form else "?",
+    rows += [(dataset.name, shape(dataset).partition(":")[0], dataset.unit, human_bytes(size(dataset)) if dataset.form else "?",
               _where(dataset, contents), age(now - dataset.ended), " ".join(dataset.tags)) for dataset in datasets]
     groups: dict[str, list[int]] = {}
     for number, dataset in enumerate(datasets, 1):

@@ -10,15 +10,17 @@ from itertools import accumulate, starmap
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from mpiflow.catalog.catalog import DatasetEntry
 from mpiflow.errors import OperationError
-from mpiflow.operations.layout import ArrayHeader, describe
+from mpiflow.operations.layout import ArrayHeader, describe, header
 from mpiflow.operations.registry import Registry
-from mpiflow.operations.values import Value, columns
+from mpiflow.operations.values import Value
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, recipe_id
 from mpiflow.storage.records import Given, Made, Share
+from mpiflow.workflow.loops import label
 
 MOST_IDS = 1000         # of the blocks of all arguments so many are named, but one of each,
 MOST = 20_000           # of so many arguments and datasets,
@@ -32,39 +34,62 @@ class Lineage:
     def __init__(self, graph: TaskGraph, registry: Registry, results: Path) -> None:
         self._graph, self._registry, self._results = graph, registry, results
 
-    def told(self, made: Made, task: Task, value: Value) -> Made:
-        """Complete what is saved of ``task``, that has just ended with ``value``."""
+    def told(self, made: Made, number: int, value: Value) -> Made:
+        """Complete what is saved of the task ``number``, that has just ended with ``value``."""
+        task = self._graph.tasks[number]
         write, inputs = task.kind is Kind.WRITE, task.inputs[:MOST]
-        shares = map(self._written, inputs) if write else starmap(self._share, self._places.get(task.id, ()))
-        return replace(
-            made, operation=self._registry[task.operation].name if task.operation else "", kind=str(task.kind),
-            instance=task.instance, shares=tuple(shares), inputs=self._given(inputs), parameters=_text(task), form=_form(value),
-            ended=time.time(), file=str(self._results / dict(task.parameters)["file"]) if write else "")
+        shares = map(self._written, inputs) if write else starmap(self._share, self._places(number))
+        return Made(
+            made.id, made.step, made.nbytes, made.seconds, made.rank, made.host, made.workflow, made.code,
+            self._registry[task.operation].name if task.operation else "", str(task.kind), task.instance, tuple(shares),
+            self._given(inputs), _text(task), _form(value), time.time(),
+            str(self._results / dict(task.parameters)["file"]) if write else "")
 
     @cached_property
-    def _places(self) -> dict[str, list[tuple[DatasetEntry, int]]]:
-        """The datasets that each block is of, and which of their blocks it is; by its id."""
-        places: dict[str, list[tuple[DatasetEntry, int]]] = {}
+    def _owners(self) -> tuple[dict[int, DatasetEntry], dict[int, list[DatasetEntry]]]:
+        """The dataset that each block is of; and the others, of those few that are of several. There may be many blocks."""
+        first: dict[int, DatasetEntry] = {}
+        others: dict[int, list[DatasetEntry]] = {}
         for entry in self._graph.datasets.values():
-            for number, task in enumerate(entry.tasks):
-                places.setdefault(self._graph.tasks[task].id, []).append((entry, number))
-        return places
+            own = dict.fromkeys(entry.tasks, entry)
+            for number in sorted(first.keys() & entry.tasks):
+                others.setdefault(number, []).append(entry)
+                own[number] = first[number]
+            first.update(own)
+        return first, others
+
+    def _places(self, number: int) -> list[tuple[DatasetEntry, int]]:
+        """The datasets that a block is of, and which of their blocks it is."""
+        first, others = self._owners
+        entries = [first[number], *others.get(number, ())] if number in first else []
+        return [(entry, place) for entry in entries for place in self._positions(entry.name).get(number, ())]
+
+    @lru_cache(maxsize=64)      # noqa: B019 (there is one of this object in a run)
+    def _positions(self, name: str) -> dict[int, tuple[int, ...]]:
+        """Where each task is among those of a dataset."""
+        tasks = self._graph.datasets[name].tasks
+        plain = dict(zip(tasks, zip(range(len(tasks))), strict=True))
+        if len(plain) < len(tasks):
+            plain = dict.fromkeys(tasks, ())
+            for place, task in enumerate(tasks):
+                plain[task] += (place,)
+        return plain
 
     def _share(self, entry: DatasetEntry, number: int) -> Share:
         share = Share(entry.name, entry.id, number, len(entry.tasks), entry.unit, entry.tags)
-        labels, starts = self._instances(entry.name)
-        if not labels or starts[-1] != len(entry.tasks):
+        found, starts = self._graph.instances.get(entry.name), self._starts(entry.name)
+        if found is None or starts[-1] != len(entry.tasks):
             return share
         index = bisect(starts, number) - 1
         first, stop = starts[index:index + 2]
-        return replace(share, instance=labels[index], part=(number - first, stop - first),
+        return replace(share, instance=label(found.variables, found.rows[index]), part=(number - first, stop - first),
                        part_id=recipe_id("blocks", [self._graph.tasks[task].id for task in entry.tasks[first:stop]]))
 
-    @lru_cache(maxsize=64)      # noqa: B019 (there is one of this object in a run)
-    def _instances(self, name: str) -> tuple[list[str], list[int]]:
-        """The names of the instances of a step, and the first block of each, and the end."""
+    @lru_cache(maxsize=64)      # noqa: B019
+    def _starts(self, name: str) -> list[int]:
+        """The first block of each instance of a step, and the end."""
         found = self._graph.instances.get(name)
-        return (found.labels, [0, *accumulate(len(blocks.tasks) for blocks in found.blocks)]) if found else ([], [0])
+        return [0, *accumulate(len(blocks.tasks) for blocks in found.blocks)] if found else [0]
 
     def _written(self, item: Input) -> Share:
         """What a file of results holds; the name of an instance is that of its step and its own."""
@@ -88,6 +113,13 @@ def _text(task: Task) -> str:
 
 def _form(value: Value) -> tuple[ArrayHeader, ...]:
     try:
-        return describe(value) if len(columns(value)) <= MOST_COLUMNS else ()
+        if isinstance(value, dict):
+            return describe(value) if len(value) <= MOST_COLUMNS else ()
+        return _plain_form(value.dtype, value.shape)
     except OperationError:                      # then it will not be saved
         return ()
+
+
+@lru_cache(1024)        # programs make few kinds of values, again and again
+def _plain_form(dtype: np.dtype, shape: tuple[int, ...]) -> tuple[ArrayHeader, ...]:
+    return (header("", dtype, shape),)
