@@ -8,7 +8,7 @@ import pytest
 from launching import mpiflow
 
 from mpiflow.cli.doctor import remedy
-from mpiflow.cli.launching import Ended
+from mpiflow.cli.launching import Ended, run_job
 from mpiflow.report.findings import Finding, Health, findings_text
 from mpiflow.storage.places import look_at
 
@@ -61,6 +61,14 @@ def test_a_launcher_that_talks_nonsense_is_told(tmp_path):
     (1, "", "must belong to one MPI")])
 def test_what_to_do_about_a_launcher_that_does_not_work(status, err, said):
     assert said in remedy(Ended(status, "", err))
+
+
+def test_a_small_job_has_what_the_user_has_set_for_mpi_but_nothing_of_a_job_around(monkeypatch):
+    show = ["sh", "-c", "echo $OMPI_MCA_btl.$PMI_RANK.$TMPDIR"]
+    monkeypatch.setenv("OMPI_MCA_btl", "self")
+    assert run_job(show, 20).out.startswith("self..")
+    monkeypatch.setenv("PMI_RANK", "3")
+    assert run_job(show, 20).out.startswith("..")
 
 
 def test_why_a_job_failed_is_our_own_message_if_there_is_one():

@@ -17,6 +17,7 @@ from typing import Any
 
 from mpiflow.operations.commands import environment
 
+_INSIDE = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")     # launchers tell it to ranks only
 _PATIENCE = 3.0         # seconds that a job has to end when it is told to
 
 
@@ -55,10 +56,12 @@ def mpirun() -> str | None:
 def run_job(command: Sequence[str], timeout: float, folder: Path | None = None) -> Ended:
     """Run a command to its end, or end it with all that it has started. Local.
 
-    Its environment is ours, without what belongs to an MPI job around us; a launcher has its temporary files for itself.
+    Its environment is ours, but if we are a rank ourselves, without what belongs to the MPI job around us: what a user has set
+    for MPI counts. A launcher has its temporary files for itself.
     """
     with tempfile.TemporaryDirectory(prefix="mpf") as scratch:
-        env = environment({"TMPDIR": scratch}, os.environ)
+        inside = any(name in os.environ for name in _INSIDE)
+        env = environment({"TMPDIR": scratch}, os.environ) if inside else os.environ | {"TMPDIR": scratch}
         try:
             process = subprocess.Popen(command, cwd=folder, env=env, text=True, errors="replace", start_new_session=True,
                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

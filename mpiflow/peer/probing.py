@@ -30,7 +30,7 @@ def probe(world: MPI.Comm) -> dict[str, Any]:
     comm = duplicate(world)
     hosts = tuple(part.decode() for part in exchange(Epochs(comm), os.uname().nodename.encode()))
     links = measure(comm, hosts) if comm.size > 1 else None
-    return {"size": comm.size, "hosts": list(hosts), "library": MPI.Get_library_version().split("\n")[0].strip(" \0"),
+    return {"size": comm.size, "hosts": list(hosts), "library": _library(),
             "standard": ".".join(map(str, MPI.Get_version())), "mpi4py": mpi4py.__version__,
             "threads": _LEVELS[MPI.Query_thread()], "ulfm": hasattr(MPI.Comm, "Shrink") and _shrinks(comm),
             "survives": survivable(comm), "latency": list(links.latency) if links else [],
@@ -56,6 +56,12 @@ def raw_rates(world: MPI.Comm, num: int, nbytes: int) -> dict[str, float]:
     for _ in range(num // _WINDOW):
         _timed(comm, post, small)
     return {"messages": num // _WINDOW * _WINDOW / (time.perf_counter() - began), "bandwidth": nbytes / min(seconds)}
+
+
+def _library() -> str:
+    """Name and version of the MPI: what stands in the first line, up to a comma."""
+    name, _, version = MPI.Get_library_version().split("\n")[0].split(",")[0].strip(" \0").partition(":")
+    return " ".join(f"{name} {version}".split())
 
 
 def _timed(comm: MPI.Comm, post: Callable[..., MPI.Request], parts: list[np.ndarray]) -> float:
