@@ -12,7 +12,7 @@ export PATH := $(BIN):$(PATH)
 # Ranks start in two thirds of the time if modules are compiled once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test docs lint clean
+.PHONY: demo test docs lint validate clean
 
 $(VENV)/.installed: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -43,5 +43,22 @@ test: lint examples/adk/adk.h5md $(SURVIVING)/.installed
 	python -m pytest tests --ignore=tests/mpi --ignore=tests/cluster --numprocesses=2 --dist=loadfile
 	for n in $(SIZES); do echo "== tests/mpi on $$n ranks"; timeout 300 mpirun -n $$n python -m pytest -q tests/mpi || exit 1; done
 
+# Exports, by the official validators, which have an environment of their own: they bring 40 packages.
+CRATES := .venv-crate
+$(CRATES)/.installed: tests/provenance/validate.py
+	$(PYTHON) -m venv $(CRATES)
+	$(CRATES)/bin/python -m pip install --quiet roc-validator prov
+	$(CRATES)/bin/python -m pip install --quiet --no-deps 'rocrate==0.13.0'
+	touch $@
+
+validate: $(VENV)/.installed $(CRATES)/.installed
+	rm -rf out/validate && mkdir -p out/validate
+	for w in scenarios/7-mixed inner/workflow sweeps/workflow; do \
+	    name=out/validate/$$(dirname $$w); \
+	    python -m mpiflow examples/$$w.yaml --results $$name --store $$name/store --record $$name/record.json && \
+	    python -m mpiflow export rocrate $$name/record.json -o $$name/crate && \
+	    python -m mpiflow export prov $$name/record.json -o $$name/prov.json && \
+	    $(CRATES)/bin/python tests/provenance/validate.py $$name/crate $$name/prov.json || exit 1; done
+
 clean:
-	rm -rf $(VENV) $(SURVIVING) build *.egg-info examples/adk/adk.h5md examples/chain/simulate
+	rm -rf $(VENV) $(SURVIVING) $(CRATES) build *.egg-info examples/adk/adk.h5md examples/chain/simulate

@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+from looking import command, ran  # noqa: F401 (fixtures)
 
 
 @pytest.fixture

@@ -75,7 +75,8 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize(("arguments", "status"), [
-    (["--version"], 0), (["--help"], 0), (["schema"], 0), (["check", SCENARIO], 0), ([SCENARIO], 2)])
+    (["--version"], 0), (["--help"], 0), (["schema"], 0), (["check", SCENARIO], 0), (["graph", SCENARIO], 0),
+    (["completion", "zsh"], 0), ([SCENARIO], 2)])
 def test_every_verb_but_run_works_without_mpi(arguments, status):
     ended = launch([sys.executable, "-c", WITHOUT_MPI, *map(str, arguments)])
     assert ended.status == status

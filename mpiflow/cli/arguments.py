@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
 from mpiflow.errors import LaunchError
-
-_UNITS = {"": 1} | {f"{letter}{end}": base ** power for power, letter in enumerate("KMGTP", 1)
-                    for end, base in (("", 1024), ("IB", 1024), ("B", 1000))} | {"B": 1}
+from mpiflow.workflow.policies import parse_nbytes
 
 
 def add_workflow(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +34,10 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
 
 def nbytes(word: str) -> int:
     """A size such as 4GB (10^9), 4GiB or, as in SLURM, 4G (both 2^30)."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)", word.strip().lower())
-    if not match or match[2].upper() not in _UNITS or float(match[1]) <= 0:
-        raise argparse.ArgumentTypeError(f"{word!r} is no size; write for example 4GB, 512MiB or 2G")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
+    try:
+        return parse_nbytes(word)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def overrides(chosen: argparse.Namespace) -> dict[str, str]:

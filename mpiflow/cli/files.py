@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mpiflow.errors import DocumentError, LaunchError, Problem
+from mpiflow.peer.reading import near_file
 from mpiflow.report.console import say
 
 
@@ -17,7 +18,7 @@ def read_bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise DocumentError([Problem(str(file), 0, 0, f"cannot be read: {error.strerror}")]) from None
+        raise DocumentError([Problem(str(file), 0, 0, f"cannot be read: {error.strerror}{near_file(file)}")]) from None
 
 
 def deliver(text: str, file: Path | None, what: str) -> None:

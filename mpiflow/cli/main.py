@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import mpiflow
-from mpiflow.cli import check, export, import_, log, pack, plan, report, run, schema, slurm, status, why
+from mpiflow.cli import (
+    bench,
+    check,
+    completion,
+    doctor,
+    export,
+    gc,
+    get,
+    graph,
+    import_,
+    log,
+    ls,
+    pack,
+    plan,
+    report,
+    run,
+    schema,
+    show,
+    slurm,
+    status,
+    why,
+)
 from mpiflow.errors import LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
 
-VERBS = {"run": run, "plan": plan, "check": check, "pack": pack, "schema": schema, "import": import_, "export": export,
-         "report": report, "slurm": slurm, "status": status, "why": why, "log": log}
+VERBS = {"run": run, "plan": plan, "check": check, "graph": graph, "status": status, "why": why, "log": log, "report": report,
+         "ls": ls, "show": show, "get": get, "gc": gc, "pack": pack, "schema": schema, "import": import_, "export": export,
+         "slurm": slurm, "doctor": doctor, "bench": bench, "completion": completion}
 _EPILOG = """\
 examples:
   mpirun -n 8 python -m mpiflow workflow.yaml                  run a workflow on 8 ranks
@@ -30,21 +53,31 @@ examples:
   python -m mpiflow slurm workflow.yaml --nodes 4 --ntasks-per-node 8 --time 1:00:00 -o job.sh
                                                                a jobscript for it
   python -m mpiflow pack workflow.yaml -o flow.mpiflow         one file with all that it needs, to run elsewhere
+  python -m mpiflow graph workflow.yaml -o dag.svg             a picture of it
+  python -m mpiflow ls 'tag:md and size>1GiB'                  what the store holds, while a run goes on or after it
+  python -m mpiflow get rmsf -o rmsf.npy                       a dataset out of it; show rmsf says where it comes from
+  python -m mpiflow gc --older-than 30d --dry-run              what of it nobody needs any more
+  python -m mpiflow doctor                                     what works here, and what to do about what does not
   python -m mpiflow schema > mpiflow.schema.json               the JSON Schema of workflows, for editors
   python -m mpiflow import wfformat FILE.json -o workflow.yaml replay a workflow that was recorded elsewhere
   python -m mpiflow report -o report.html                      the newest run as a page for a browser
-  python -m mpiflow export wfformat RECORD.json -o out.json    a run in WfFormat 1.5
+  python -m mpiflow export rocrate RECORD.json -o crate        a run as RO-Crate; prov and wfformat as well
 
-exit status: 0 all went well, 1 a step failed, 2 wrong input, 3 a bug of mpiflow, 75 stopped by a signal (TERM, INT, USR1): the
-same command with --resume goes on
+exit status: 0 all went well, 1 a step failed or something is not there, 2 wrong input, 3 a bug of mpiflow, 75 stopped by a
+signal (TERM, INT, USR1): the same command with --resume goes on
 """
+
+
+_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
 
 
 class _Parser(argparse.ArgumentParser):
     """Raises instead of exiting: under mpirun every rank parses, and only one may speak."""
 
     def error(self, message: str) -> NoReturn:
-        raise LaunchError(f"{message}\n{self.format_usage().strip()}")
+        wrong = _CHOICE.search(message)
+        near = did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else ""
+        raise LaunchError(f"{message}{near}\n{self.format_usage().strip()}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,8 +97,8 @@ def command() -> NoReturn:
     leaving.leave(main())
 
 
-def _parse(arguments: list[str], rank: int) -> argparse.Namespace | None:
-    """Give the parsed arguments; None if help or version was asked for, and printed."""
+def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Give the parser of the whole command line, and that of each verb."""
     parser = _Parser(prog="python -m mpiflow", description=mpiflow.__doc__, epilog=_EPILOG,
                      formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False)
     parser.add_argument("-h", "--help", action="store_true", help="show this help")
@@ -79,14 +112,32 @@ def _parse(arguments: list[str], rank: int) -> argparse.Namespace | None:
         subparsers[name].add_argument("-h", "--help", action="store_true", help="show this help")
         module.add_arguments(subparsers[name])
         subparsers[name].set_defaults(verb=module)
+    return parser, subparsers
+
+
+def _parse(arguments: list[str], rank: int) -> argparse.Namespace | None:
+    """Give the parsed arguments; None if help or version was asked for, and printed."""
+    parser, subparsers = parsers()
     first = arguments[0] if arguments else "--help"
     if first == "--version":
         say(f"mpiflow {mpiflow.__version__}", rank)
     elif "-h" in arguments or "--help" in (*arguments, first):
         say(subparsers.get(first, parser).format_help().rstrip(), rank)
     else:
-        return parser.parse_args(_with_verb(arguments))
+        return _understood(parser, subparsers, _with_verb(arguments))
     return None
+
+
+def _understood(parser: argparse.ArgumentParser, subparsers: dict[str, argparse.ArgumentParser],
+                arguments: list[str]) -> argparse.Namespace:
+    """Parse; of an option that there is not, name the one that may be meant."""
+    chosen, rest = parser.parse_known_args(arguments)
+    if rest:
+        verb = subparsers[arguments[0]]
+        wrong = next((word for word in rest if word.startswith("-")), "").partition("=")[0]
+        near = did_you_mean(wrong, verb._option_string_actions) if wrong else ""
+        verb.error(f"unrecognized arguments: {' '.join(rest)}{near}")
+    return chosen
 
 
 def _with_verb(arguments: list[str]) -> list[str]:

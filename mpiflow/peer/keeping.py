@@ -19,6 +19,7 @@ from mpiflow.operations.registry import Registry
 from mpiflow.operations.values import Value, nbytes
 from mpiflow.planning.reuse import Reason
 from mpiflow.planning.tasks import Kind, Task, TaskGraph
+from mpiflow.storage.lineage import Lineage
 from mpiflow.storage.records import Made
 from mpiflow.storage.results import stamp
 from mpiflow.storage.saving import INLINE, Writer
@@ -47,8 +48,13 @@ class Keeper:
         self._store, self._rank, self._host = store, rank, host
         self._spent = 0.0                       # seconds of computing since the last block that was saved
         self._refused = False
+        self._lineage: Lineage | None = None
 
-    def offer(self, task: Task, value: Value, seconds: float, before: float = 0.0) -> None:
+    def follow(self, graph: TaskGraph, results: Path) -> None:
+        """Say from now on of what is saved where it comes from: tasks are those of ``graph``, results go to ``results``."""
+        self._lineage = Lineage(graph, self._registry, results)
+
+    def offer(self, task: Task, value: Value, seconds: float, before: float = 0.0, number: int = -1) -> None:
         """Save what a task has made, if that is worth it.
 
         Args:
@@ -56,6 +62,7 @@ class Keeper:
             value: Its block.
             seconds: How long it ran [s].
             before: How long others ran whose blocks were not offered, since the last that was [s].
+            number: The number of the task in the graph that is followed.
         """
         self._spent += before + seconds
         size = nbytes(value)
@@ -65,7 +72,8 @@ class Keeper:
             self._refused = True
             return
         code = self._registry[task.operation].code if task.operation else ""
-        if self.writer.save(Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code), value):
+        made = Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code)
+        if self.writer.save(self._lineage.told(made, number, value) if self._lineage else made, value):
             self._spent = 0.0
 
     def _has_room(self, size: int) -> bool:

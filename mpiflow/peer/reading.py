@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
-from mpiflow.errors import DocumentError, Problem
+from mpiflow.errors import DocumentError, Problem, did_you_mean
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.programs import Program, ProgramError, find_program
 from mpiflow.operations.registry import ModuleError, Registry, add_operation, adopt, builtin_operations, load_module
@@ -79,10 +79,10 @@ def read(file: Path, overrides: Mapping[str, str], rank: int, name: str = "", wr
     """
     local, name = Local(), name or str(file)
     try:
-        local.workflow, modules = _drafted(file, name, overrides, local, written)
+        local.workflow, modules = drafted(file, name, overrides, local, written)
     except OSError as error:
         local.absent = isinstance(error, FileNotFoundError)
-        local.complaints.append(Complaint(name, 0, 0, f"cannot read the workflow: {error.strerror}"))
+        local.complaints.append(Complaint(name, 0, 0, f"cannot read the workflow: {error.strerror}{near_file(file)}"))
     except PackError as error:
         local.complaints.append(Complaint(name, 0, 0, str(error)))
     except DocumentError as error:
@@ -112,6 +112,14 @@ def _adopt(local: Local, written: Written) -> None:
             add_operation(item, local.registry)
         except ModuleError as error:
             local.workflow.fail((), str(error))
+
+
+def near_file(file: Path) -> str:
+    """Name the file that may be meant by one that is not there, as the end of an error message. Local."""
+    try:
+        return "" if file.exists() else did_you_mean(file.name, sorted(os.listdir(file.parent)))
+    except OSError:
+        return ""
 
 
 def _load_inner(local: Local, folder: Path) -> None:
@@ -150,9 +158,15 @@ def _find_programs(local: Local, folder: Path) -> None:
         local.code.append(program.code)
 
 
-def _drafted(file: Path, name: str, overrides: Mapping[str, str], local: Local,
-             written: Written | None) -> tuple[Workflow, Path]:
-    """Give the document as far as it can be read, and where its modules lie; a pack is laid out for ``local``."""
+def drafted(file: Path, name: str, overrides: Mapping[str, str], local: Local,
+            written: Written | None = None) -> tuple[Workflow, Path]:
+    """Give the document as far as it can be read, and where its modules lie; a pack is laid out for ``local``. Local.
+
+    Raises:
+        DocumentError: Nothing of it can be read.
+        PackError: It is a pack that is broken.
+        OSError: A file cannot be read.
+    """
     data = file.read_bytes() if written is None else written.text.encode()
     folder, inputs = file.absolute().parent, {}
     if written is None and is_pack(file, data):

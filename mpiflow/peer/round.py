@@ -162,6 +162,8 @@ class Round:
             self._plan = plan = make_plan(graph, setting.machine, None, *(expected or ()))
         except PlanningError as error:
             raise LaunchError(str(error)) from None
+        if setting.keeper:
+            setting.keeper.follow(graph, request.results.absolute())
         self._together = Together(comm, graph) if graph.teams else None
         if self._together is not None:
             executor.meet, executor.release = self._together.meet, self._together.release
@@ -322,7 +324,7 @@ class Round:
         return ("", 0, 0, peak) if spill is None else (spill.error, spill.nbytes_written, spill.nbytes_again, peak)
 
     def _keep(self, task: int, value: Value, seconds: float, before: float) -> None:
-        self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds, before)
+        self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds, before, task)
 
     def _leave_behind(self) -> None:
         """End the process from the second thread: user code in the main one does not come back."""

@@ -110,7 +110,7 @@ class _Lowering:
         self.neighbours = Neighbours(self.graph, self._add, self._apply,
                                      lambda message: workflow.fail(("steps", self.current), message))
         self.sources = sources
-        self.instances: dict[str, Instances] = {}
+        self.instances = self.graph.instances
         whole = workflow.whole
         self.groups = {name: found for name, found in whole.repeats.items() if found.again is None}     # those of documents
         self.orders: dict[str, list[str]] = {}              # of their steps

@@ -89,7 +89,7 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
     spared = Reuse({task: tuple(ranks) for task, ranks in sorted(holders.items())}, nbytes,
                    _reasons(graph, run, again, missing, saved, _changed(holdings)), _damages(holdings),
                    sum(number not in run or task.kind is Kind.LEFT_OUT for number, task in enumerate(graph.tasks)))
-    return TaskGraph(tasks, graph.datasets, graph.written, graph.pairs, graph.turns), spared
+    return TaskGraph(tasks, graph.datasets, graph.written, graph.pairs, graph.turns, graph.instances), spared
 
 
 def _held(holdings: Sequence[Holding]) -> tuple[dict[int, list[int]], dict[int, int]]:
@@ -122,7 +122,8 @@ def _decided(graph: TaskGraph, held: Iterable[int]) -> TaskGraph:
                 if task.guard and known.get(task.guard[0], task.guard[1]) is not task.guard[1]], gone)
     return TaskGraph([_left_out(task) if number in gone else
                       replace(task, guard=None) if task.guard and task.guard[0] in known else task
-                      for number, task in enumerate(tasks)], graph.datasets, graph.written, graph.pairs, graph.turns)
+                      for number, task in enumerate(tasks)],
+                     graph.datasets, graph.written, graph.pairs, graph.turns, graph.instances)
 
 
 def _needed(graph: TaskGraph, held: Mapping[int, object], ends: Iterable[int],

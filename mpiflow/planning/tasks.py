@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from mpiflow.catalog.catalog import DatasetEntry
+from mpiflow.planning.instances import Instances
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -141,6 +142,7 @@ class TaskGraph:
         written: What the names in result files stand for; instances of a step have one each.
         pairs: For each operation on pairs of blocks, its tasks, each with the tasks that make the two blocks.
         turns: For each step that is repeated, by its name and instance, the GATE task of each turn.
+        instances: The instances of each step with a loop.
     """
 
     tasks: list[Task] = field(default_factory=list)
@@ -148,6 +150,7 @@ class TaskGraph:
     written: dict[str, DatasetEntry] = field(default_factory=dict)
     pairs: list[dict[int, tuple[int, int]]] = field(default_factory=list)
     turns: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    instances: dict[str, Instances] = field(default_factory=dict)
 
     @cached_property
     def needs(self) -> list[tuple[int, ...]]:

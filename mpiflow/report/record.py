@@ -14,7 +14,7 @@ import numpy as np
 import mpiflow
 from mpiflow.catalog.entries import Form, Noted
 from mpiflow.catalog.states import State
-from mpiflow.report.provenance import provenance
+from mpiflow.report.origin import origin
 from mpiflow.storage.runs import DatasetRecord, MachineRecord, Record, TaskRecord
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def known(outcome: Outcome, over: bool = True) -> Record:
         transfers=_transfers(outcome.noted, late),
         samples=tuple([tuple([(at + late[rank], nbytes) for at, nbytes in noted.memory])
                        for rank, noted in enumerate(outcome.noted)]),
-        **(provenance(outcome) if over else {}))
+        source=_source(outcome), **(origin(outcome) if over else {}))
 
 
 def _tasks(outcome: Outcome, late: Mapping[int, float]) -> Iterator[TaskRecord]:
@@ -68,7 +68,7 @@ def _tasks(outcome: Outcome, late: Mapping[int, float]) -> Iterator[TaskRecord]:
         yield TaskRecord(
             entry.task, task.id, task.kind, task.step, task.instance, task.operation, needs, rank, start, seconds, nbytes,
             entry.rank, _STATES[entry.state], entry.start + late.get(entry.rank, 0.0), entry.seconds, entry.nbytes,
-            entry.error, dict(task.parameters), _sizes(entry.form))
+            entry.error, dict(task.parameters), _sizes(entry.form), task.block.file if task.block else "")
 
 
 def _late(noted: Sequence[Noted]) -> dict[int, float]:
@@ -93,3 +93,14 @@ def _sizes(form: Form) -> dict[str, int]:
 
 def _iso(time: datetime) -> str:
     return time.isoformat(timespec="microseconds")
+
+
+def _source(outcome: Outcome) -> dict[str, Any]:
+    workflow, request, registry = outcome.workflow, outcome.request, outcome.registry
+    called = sorted({task.operation for task in outcome.plan.graph.tasks if task.operation in registry})
+    operations = {key: {"name": registry[key].name, "code": registry[key].code,
+                        "doc": (getattr(registry[key].function, "__doc__", "") or "").strip().partition("\n")[0],
+                        "program": getattr(registry[key], "file", "")} for key in called}
+    return {"file": str(request.file.absolute()), "digest": workflow.digest, "overrides": dict(request.overrides),
+            "parameters": dict(workflow.document.params), "operations": operations, "results": dict(workflow.document.results),
+            "folder": str(request.results.absolute()), "version": mpiflow.__version__}

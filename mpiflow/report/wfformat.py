@@ -1,6 +1,7 @@
 """The record of a run in WfFormat 1.5 of WfCommons: what ran where, for how long, and which bytes it read and wrote.
 
-Blocks of sources are files that nobody writes. Each array that a task makes is a file; a column is a file of its table.
+Blocks of sources and of earlier runs are files that nobody writes. Each array that a task makes is a file; a column is a file
+of its table.
 Tasks that were not run to their end are left out.
 """
 
@@ -107,12 +108,12 @@ class _Ran:
         self.origin: dict[str, int] = {}
         self.used: set[str] = set()
         for task in record.tasks:
-            if task.state == "done":
+            if task.state == "done" and task.kind != "kept":
                 self._take(task)
 
     def _take(self, task: _Task) -> None:
         number = task.task
-        if task.kind == "load":
+        if task.kind in ("load", "restore"):                # from files, or from what an earlier run has saved
             self.made[number] = {"": self._file(self._source(task), task.nbytes)}
         elif task.operation == "column" and task.kind == "apply" and len(task.needs) == 1:
             files = self.made[task.needs[0]]

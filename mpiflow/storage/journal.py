@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
+import time
 from pathlib import Path
 
 from msgspec import msgpack
@@ -36,7 +38,7 @@ class Journal:
         self._opened = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
         self._written = self.gathered = 0
         self._records: list[bytes] = []
-        self._add(Begun(FORMAT, run, rank))
+        self._add(Begun(FORMAT, run, rank, socket.gethostname(), os.getpid(), time.time()))
         self._folder: Path | None = folder      # yet to be flushed
 
     def add(self, saved: Saved, data: bytes = b"") -> None:

@@ -17,6 +17,7 @@ from zlib import crc32
 from msgspec import Struct, msgpack
 
 from mpiflow.errors import DamagedError, MachineError
+from mpiflow.operations.layout import ArrayHeader
 
 FORMAT = 1
 LONGEST = 16 << 20              # a record of a journal is at most this long [bytes]
@@ -28,8 +29,52 @@ _READ = 4 << 20                 # read at a time [bytes]
 SIZE = _FRAME.size
 
 
+class Share(Struct, frozen=True, array_like=True, gc=False):
+    """What a block is of a named dataset.
+
+    Attributes:
+        name: Name of the dataset.
+        id: Its id.
+        number: Which of its blocks, from 0.
+        num: How many blocks it has.
+        unit: Unit of its elements, or empty.
+        tags: Words chosen by the user.
+        instance: The instance of a loop that it is of; empty if there is no loop.
+        part: The same two numbers within that instance.
+        part_id: Id of that instance.
+    """
+
+    name: str
+    id: str
+    number: int
+    num: int
+    unit: str = ""
+    tags: tuple[str, ...] = ()
+    instance: str = ""
+    part: tuple[int, int] = (0, 1)
+    part_id: str = ""
+
+
+class Given(Struct, frozen=True, array_like=True, gc=False):
+    """What a task got as one argument.
+
+    Attributes:
+        argument: Name of the argument; empty for a positional one.
+        name: Step or dataset that it comes from, with its instance.
+        ids: Ids of the blocks; the first ones if there are very many.
+        num: How many blocks.
+    """
+
+    argument: str
+    name: str
+    ids: tuple[str, ...]
+    num: int
+
+
 class Made(Struct, frozen=True, array_like=True, gc=False):
     """One task that was done, and the block that it made.
+
+    What follows ``code`` is for people who look into a store; no run needs it.
 
     Attributes:
         id: Id of the task, hence of its block: 32 hexadecimal digits.
@@ -40,6 +85,15 @@ class Made(Struct, frozen=True, array_like=True, gc=False):
         host: The host that it ran on.
         workflow: Name of the workflow, for people.
         code: Hash of the operation's code; empty if it has none.
+        operation: Name of the operation; empty if it has none.
+        kind: What the task did: see ``planning.tasks.Kind``.
+        instance: Which instance of its step it belongs to, if the step has a loop.
+        shares: What the block is of named datasets; of a file of results, the datasets in it.
+        inputs: What it was made from.
+        parameters: Its plain arguments, as JSON; empty if that is very long.
+        form: Columns, dtypes and shapes of the block; empty if there are very many.
+        ended: When it was done, as a time of day [s].
+        file: The file of results that was written.
     """
 
     id: str
@@ -50,14 +104,26 @@ class Made(Struct, frozen=True, array_like=True, gc=False):
     host: str
     workflow: str = ""
     code: str = ""
+    operation: str = ""
+    kind: str = ""
+    instance: str = ""
+    shares: tuple[Share, ...] = ()
+    inputs: tuple[Given, ...] = ()
+    parameters: str = ""
+    form: tuple[ArrayHeader, ...] = ()
+    ended: float = 0.0
+    file: str = ""
 
 
 class Begun(Struct, frozen=True, array_like=True, tag="journal"):
-    """Head of the first record of a journal."""
+    """Head of the first record of a journal: which it is, and which process writes it, since when [s]."""
 
     format: int
     run: str
     rank: int
+    host: str = ""
+    pid: int = 0
+    began: float = 0.0
 
 
 class Saved(Struct, frozen=True, array_like=True, tag="block", gc=False):

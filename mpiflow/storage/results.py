@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.layout import ArrayForm, Forms
-from mpiflow.operations.values import Value, columns, concatenate
+from mpiflow.operations.values import Value, columns, concatenate, from_columns
 from mpiflow.storage.sources import reason
 from mpiflow.workflow.rules import HDF5_SUFFIXES
 
@@ -66,6 +67,55 @@ def stamp(file: Path) -> np.ndarray:
     """
     found = os.stat(file)
     return np.array((found.st_size, found.st_mtime_ns), np.int64)
+
+
+def read_result(file: Path, name: str) -> Value:
+    """Read a dataset called ``name`` from a file that ``write_results`` has made. Local.
+
+    Texts of HDF5 files come back as bytes of UTF-8.
+
+    Raises:
+        MachineError: It cannot be read, or has no such dataset.
+    """
+    try:
+        if file.suffix.lower() == ".npy":
+            return np.load(file, allow_pickle=False)
+        if file.suffix.lower() not in HDF5_SUFFIXES:
+            return np.fromfile(file, np.uint8)
+        with h5py.File(file, "r", locking="best-effort") as opened:
+            return from_columns([(column, np.asarray(found[()])) for column, found in _arrays(opened[name])])
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise MachineError(f"cannot read {name!r} from {file}: {reason(error)}") from None
+
+
+def result_forms(file: Path) -> dict[str, Forms]:
+    """Give columns, dtypes and shapes of the datasets in such a file; of one without names, for any name. Local.
+
+    Raises:
+        MachineError: It cannot be read.
+    """
+    try:
+        if file.suffix.lower() == ".npy":
+            array = np.load(file, mmap_mode="r", allow_pickle=False)
+            return defaultdict(lambda: (ArrayForm("", array.dtype, array.shape),))
+        if file.suffix.lower() not in HDF5_SUFFIXES:
+            size = file.stat().st_size
+            return defaultdict(lambda: (ArrayForm("", np.dtype(np.uint8), (size,)),))
+        found: dict[str, Forms] = {}
+
+        def note(name: str, place: h5py.Group | h5py.Dataset) -> None:
+            if "id" in place.attrs:
+                found[name] = tuple([ArrayForm(column, array.dtype, array.shape) for column, array in _arrays(place)])
+
+        with h5py.File(file, "r", locking="best-effort") as opened:
+            opened.visititems(note)
+        return found
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise MachineError(f"cannot read {file}: {reason(error)}") from None
+
+
+def _arrays(place: h5py.Group | h5py.Dataset) -> list[tuple[str, h5py.Dataset]]:
+    return [("", place)] if isinstance(place, h5py.Dataset) else list(place.items())
 
 
 def write_results(file: Path, results: Sequence[Result]) -> None:

@@ -54,6 +54,7 @@ class TaskRecord(Struct, frozen=True, gc=False):
         error: Why it failed: the traceback.
         parameters: Its plain arguments.
         columns: Sizes of the arrays that it made [bytes]; that of a plain one has no name.
+        file: Where from, if it loads.
     """
 
     task: int
@@ -75,6 +76,7 @@ class TaskRecord(Struct, frozen=True, gc=False):
     error: str = ""
     parameters: dict[str, Any] = {}
     columns: dict[str, int] = {}
+    file: str = ""
 
     @property
     def name(self) -> str:
@@ -125,6 +127,7 @@ class Record(Struct, frozen=True):
         stopped_by: Ranks that were asked to stop before the end.
         reasons: Why each step ran, or that it is kept; empty if the run took nothing from earlier work.
         turns: How many turns repeated steps have had.
+        source: What was run, by which code, and where results went.
         tasks: All tasks, in order of their numbers.
         moved: For each link (source rank, destination rank, blocks, bytes).
         datasets: By name.
@@ -168,6 +171,7 @@ class Record(Struct, frozen=True):
     stopped_by: tuple[int, ...] = ()
     reasons: dict[str, str] = {}
     turns: dict[str, int] = {}
+    source: dict[str, Any] = {}
     moved: tuple[tuple[int, int, int, int], ...] = ()
     datasets: dict[str, DatasetRecord] = {}
     planned_moved: tuple[tuple[int, int, int, int], ...] = ()

@@ -1,4 +1,4 @@
-"""What becomes of a task that fails or takes too long, as its step says; no part of what it computes."""
+"""What becomes of a task that fails or takes too long, as its step says; no part of what it computes. Times and sizes as text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from mpiflow.workflow.located import Located
 from mpiflow.workflow.model import Step
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"": 1, "B": 1} | {f"{letter}{end}": base ** power for power, letter in enumerate("KMGTP", 1)
+                            for end, base in (("", 1024), ("IB", 1024), ("B", 1000))}
 _TIME = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([smhd]?)\s*")
 
 
@@ -60,3 +62,15 @@ def parse_seconds(written: float | str) -> float:
     if not 0 < seconds < math.inf:
         raise ValueError(f"'timeout' must be a time above 0, such as 30, 90s, 10m or 2h, not {written!r}")
     return seconds
+
+
+def parse_nbytes(written: str) -> int:
+    """Give a size [bytes]: 4GB (4 × 10^9), 4GiB or, as in SLURM, 4G (both 4 × 2^30).
+
+    Raises:
+        ValueError: It is no size above 0; the message says so.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]*)", written.strip().lower())
+    if not match or match[2].upper() not in _BYTES or float(match[1]) <= 0:
+        raise ValueError(f"{written!r} is no size; write for example 4GB, 512MiB or 2G")
+    return int(float(match[1]) * _BYTES[match[2].upper()])
