@@ -161,7 +161,7 @@ def test_a_stop_ends_every_interleaving_alike_on_all_ranks(seed):
 
 def test_some_of_these_runs_were_stopped_in_their_middle_and_some_while_a_new_plan_was_made():
     middle = several = plans = 0
-    for seed in range(100):
+    for seed in range(200):
         size = 2 + seed % 7
         network = FakeNetwork(random_plan(seed, size), machine_of_size(size), seed, number_of, drift=True, stops=2)
         network.run()

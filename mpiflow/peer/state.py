@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Protocol
 
 from mpiflow.catalog.catalog import Catalog
@@ -52,6 +53,8 @@ class Shell(Protocol):
 
 _PLANNED, _RUNNING, _DONE = State.PLANNED, State.RUNNING, State.DONE     # an enumeration's names take long to look up
 _USUAL = (_RUNNING, _DONE)
+LARGE = 64 << 10        # bytes: from here on blocks count where memory is short
+_top = itemgetter(0)
 
 
 class PeerState:
@@ -83,11 +86,11 @@ class PeerState:
     """
 
     __slots__ = (       # beyond 30 attributes Python looks each one up by its name, every time
-        "_bytes_sent", "_consumers", "_doomed", "_early", "_expected", "_first", "_forwards", "_frozen", "_in_epoch",
-        "_learning", "_mine", "_missing", "_needs", "_news", "_num_open", "_num_sending", "_num_sent", "_order", "_over",
-        "_position", "_ranks", "_readers", "_ready", "_received", "_replan", "_reported", "_restored", "_sending", "_shell",
-        "_spent", "_states", "_stop_asked", "_teams", "_users", "catalog", "ended", "gone", "keep_going", "machine", "memory",
-        "num_plans", "plan", "rank", "running", "stopped_by", "stopping")
+        "_bytes_sent", "_consumers", "_doomed", "_early", "_expected", "_forwards", "_frozen", "_heaps", "_in_epoch",
+        "_learning", "_making", "_mine", "_missing", "_needs", "_news", "_num_open", "_num_sending", "_num_sent", "_order",
+        "_over", "_position", "_ranks", "_readers", "_ready", "_received", "_replan", "_reported", "_restored", "_sending",
+        "_shell", "_spent", "_states", "_stop_asked", "_swapping", "_teams", "_users", "catalog", "ended", "gone",
+        "keep_going", "machine", "memory", "num_plans", "plan", "rank", "running", "stopped_by", "stopping")
 
     def __init__(self, rank: int, plan: Plan, catalog: Catalog, machine: Machine, *, keep_going: bool = False,
                  replan: bool = True, restored: frozenset[int] = frozenset()) -> None:
@@ -133,8 +136,12 @@ class PeerState:
         self._consumers = plan.graph.consumers
         self._states = [State.PLANNED] * num            # of the tasks that are placed here
         self._missing = [0] * num                       # blocks that such a task waits for
-        self._ready: list[int] = []                     # places in the order of tasks that wait for nothing,
-        self._first: list[int] = []                     # and of those among them that need no block at all: both are heaps
+        # Places in the order of tasks that wait for nothing: heaps. Apart from the others are those that make a large block, in
+        # place of what they need or beyond it: where memory is short, they come after those that use blocks up.
+        self._ready: list[int] = []
+        self._swapping: list[int] = []
+        self._making: list[int] = []
+        self._heaps: dict[int, list[int]] = {}          # the heaps of such tasks
         self._mine: list[int] = []                      # places of the tasks here, last first, where some of them are parts
         self._readers: list[list[int] | None] = [None] * num    # block that will be here: tasks here that wait for it
         self._users: dict[int, int] = {}                # block that is here: tasks here and sends that still need it
@@ -156,7 +163,8 @@ class PeerState:
         self._num_open = len(mine) + (self.running is not None)
         held, missing, gone = self._users, self._missing, self.gone
         self._readers = readers = [None] * len(plan.ranks)
-        self._ready, self._first = [], []
+        self._ready, self._swapping, self._making = [], [], []
+        self._heaps = self._large(mine)
         for task in mine:
             num = 0
             for need in self._needs[task]:
@@ -165,9 +173,9 @@ class PeerState:
                     _add(readers, need, task)
             missing[task] = num
             if not num and task not in self._teams:
-                (self._ready if self._needs[task] else self._first).append(self._position[task])
-        heapq.heapify(self._ready)
-        heapq.heapify(self._first)
+                self._heaps.get(task, self._ready).append(self._position[task])
+        for heap in (self._ready, self._swapping, self._making):
+            heapq.heapify(heap)
         self._mine = sorted((self._position[task] for task in mine), reverse=True) if self._teams else []
         for block, edges in enumerate(plan.routes):
             for source, destination in edges:
@@ -178,6 +186,12 @@ class PeerState:
         for block in self._early:
             self._expected[block] -= 1
         self._early = []
+
+    def _large(self, tasks: Iterable[int]) -> dict[int, list[int]]:
+        """Give those of ``tasks`` that make large blocks their heaps."""
+        nbytes = self.plan.estimates.nbytes
+        return {task: self._swapping if sum(nbytes[need] for need in self._needs[task]) >= nbytes[task] else self._making
+                for task in tasks if nbytes[task] >= LARGE}
 
     @property
     def settled(self) -> bool:
@@ -209,7 +223,7 @@ class PeerState:
 
     def _continue(self) -> None:
         """Start the next task if there is one, and report at once what others wait for."""
-        if (self.running is None and (self._ready or self._first or self._mine) and not self.stopping and not self._frozen
+        if (self.running is None and (self._ready or self._heaps or self._mine) and not self.stopping and not self._frozen
                 and (task := self._next()) is not None):
             state = self._states[task]
             self._states[task] = _RUNNING if state is _PLANNED else advance(state, Change.START)
@@ -221,7 +235,7 @@ class PeerState:
     def _next(self) -> int | None:
         """Choose what to start, if anything can: a part only if it is the first of all tasks here that are not over."""
         mine, order, ready = self._mine, self._order, self._ready
-        if not mine and not self._first:        # as nearly always
+        if not mine and not self._heaps:        # as nearly always
             return order[heapq.heappop(ready)]
         while mine and self._states[order[mine[-1]]] is not _PLANNED:
             mine.pop()
@@ -232,10 +246,10 @@ class PeerState:
 
     def _soonest(self) -> list[int]:
         """Give the heap to start from: the one with the first task; where memory is short, what uses blocks up goes first."""
-        ready, first = self._ready, self._first
-        if not first or (ready and (ready[0] < first[0] or self._shell.crowded)):
-            return ready
-        return first
+        heaps = [heap for heap in (self._ready, self._swapping, self._making) if heap]
+        if len(heaps) < 2 or self._shell.crowded:
+            return heaps[0] if heaps else []
+        return min(heaps, key=_top)
 
     def next_use(self, block: int) -> int:
         """Say when a block that is here is needed next: the place in the order of its next task here; less if it is sent on."""
@@ -379,7 +393,7 @@ class PeerState:
                     users += 1
                     missing[task] = num = missing[task] - 1
                     if not num and task not in self._teams:
-                        heapq.heappush(self._ready, self._position[task])
+                        heapq.heappush(self._heaps.get(task, self._ready), self._position[task])
         self._users[block] = users
         if self._forwards[block]:
             self._send(block)
@@ -391,7 +405,7 @@ class PeerState:
         """A task waits for one block less."""
         self._missing[task] -= 1
         if not self._missing[task] and task not in self._teams:
-            heapq.heappush(self._ready, self._position[task])
+            heapq.heappush(self._heaps.get(task, self._ready), self._position[task])
 
     def _send(self, block: int) -> None:
         """Send a block that is here to those who get it from here; while frozen it waits for the new plan."""
@@ -528,9 +542,8 @@ class PeerState:
                 self._release(self._needs[task])
             elif task == self.running and interrupt:
                 self._shell.interrupt(task)
-        self._ready, self._first = (
-            sorted(place for place in heap if self._states[self._order[place]] is State.PLANNED)
-            for heap in (self._ready, self._first))
+        for heap in (self._ready, self._swapping, self._making):
+            heap[:] = sorted(place for place in heap if self._states[self._order[place]] is State.PLANNED)
 
     # Plans
 
