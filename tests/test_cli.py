@@ -6,6 +6,8 @@ import sys
 import pytest
 from launching import EXAMPLES, launch, mpiflow
 
+from mpiflow.cli import main
+
 SCENARIO = EXAMPLES / "scenarios" / "2-linear-two.yaml"
 
 
@@ -82,3 +84,13 @@ def test_every_verb_but_run_works_without_mpi(arguments, status):
     assert ended.status == status
     if status:
         assert "'run' needs MPI" in ended.err and "pip install" in ended.err
+
+
+def test_a_bug_in_a_verb_is_told_as_one(monkeypatch, capsys):
+    def broken(chosen):
+        raise ZeroDivisionError("of mpiflow itself")
+
+    monkeypatch.setattr(main.VERBS["schema"], "execute", broken)
+    assert main.main(["schema"]) == 3
+    err = capsys.readouterr().err
+    assert err.startswith("mpiflow: error: this is a bug of mpiflow\nTraceback") and "ZeroDivisionError: of mpiflow itself" in err

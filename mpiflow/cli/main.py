@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -32,7 +34,7 @@ from mpiflow.cli import (
     status,
     why,
 )
-from mpiflow.errors import LaunchError, MpiflowError, did_you_mean
+from mpiflow.errors import InternalError, LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
@@ -89,6 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MpiflowError as error:
         report_error(error, rank, patience=1.0)
         return error.status
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception:           # in a verb without MPI: ``run`` ends all ranks by itself
+        report_error(InternalError(f"this is a bug of mpiflow\n{traceback.format_exc().rstrip()}"), rank)
+        return InternalError.status
 
 
 def command() -> NoReturn:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from mpiflow.cli.arguments import add_memory, add_store, add_workflow, overrides
-from mpiflow.errors import DocumentError, LaunchError
+from mpiflow.errors import DocumentError, LaunchError, MpiflowError
 from mpiflow.peer import leaving, watch
 from mpiflow.peer.launch import PATIENCE, join_world
 from mpiflow.peer.memory import return_memory
@@ -96,11 +96,13 @@ def execute(chosen: argparse.Namespace) -> int:
         report_outcome(outcome, files)
         live.finish(outcome)
 
+    def refuse(error: MpiflowError, rank: int) -> None:
+        live.wipe(rank)
+        report_error(error, rank)
+
     try:
-        outcome = peer.run(comm, request, conclude, stops, live, live.before)
+        outcome = peer.run(comm, request, conclude, stops, live, live.before, refuse=refuse)
     except (DocumentError, LaunchError) as error:      # the same on every rank
-        live.wipe(comm.rank)
-        report_error(error, comm.rank)
         return error.status
     except BaseException as error:            # the other ranks would wait for this one for ever
         leaving.abort(error)

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this verb."""
     parser.add_argument("store", nargs="?", type=Path, default=Path(".mpiflow"), metavar="STORE",
                         help="the store of the run (default: .mpiflow)")
+    parser.add_argument("--store", dest="named", type=Path, metavar="DIR", help="the same, as other verbs have it")
     add_run(parser)
     parser.add_argument("--watch", action="store_true", help="say it again and again, until the run is over")
     add_json(parser)
@@ -36,9 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(chosen: argparse.Namespace) -> int:
     """Look at the files of the run, and at nothing else."""
-    run = chosen_run(chosen.store, chosen.run)
+    store = chosen.named or chosen.store
+    run = chosen_run(store, chosen.run)
     while True:
-        sight = look(chosen.store, run)
+        sight = look(store, run)
         (renew if chosen.watch and not chosen.json else say)(_told(sight, chosen.json))
         if not chosen.watch or sight.condition is not Condition.RUNNING:
             return 0

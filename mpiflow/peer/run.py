@@ -44,7 +44,8 @@ __all__ = ["Outcome", "Request", "View", "run"]
 
 def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
         stops: Stops | None = None, observe: Observer | None = None, before: Mapping[str, str] = NOTHING,
-        held: Mapping[str, Value] | None = None) -> Outcome:
+        held: Mapping[str, Value] | None = None,
+        refuse: Callable[[MpiflowError, int], None] = lambda error, rank: None) -> Outcome:
     """Run a workflow. **Collective** over ``comm``.
 
     Args:
@@ -55,6 +56,7 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
         observe: Called about once a second while tasks run, in another thread, and makes no MPI calls.
         before: What precedes each line that tasks print, for "out" and "err".
         held: Blocks that this rank has in memory from before, by id.
+        refuse: Called on each rank before an error is raised that all have; with this rank's number among those that are alive.
 
     Raises:
         DocumentError: What the user wrote is wrong; on every rank, with the same problems.
@@ -77,8 +79,10 @@ def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
                 if not struck(crew.comm, error):
                     abort(error, crew.comm)
                 end, failure = None, None if isinstance(error, MPI.Exception) else error
+            rank = crew.comm.rank
             if crew.settled(end is not None, failure):
                 if isinstance(end, MpiflowError):
+                    refuse(end, rank)
                     raise end
                 return end
     finally:
