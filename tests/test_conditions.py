@@ -281,7 +281,7 @@ RELAX = "  relax: {workflow: relax.yaml, in: {x: s}, repeat: {feed: {x: relax.ne
 
 
 def test_a_document_is_repeated_block_by_block_and_what_does_not_change_is_done_once():
-    ran = Ran(RELAX + "  parts: relax.parts[k == 2]\n  each: between(relax.parts.*)")
+    ran = Ran(RELAX + "  parts: relax.parts[k == 2]\n  each: between(relax.parts.*)\n  end: max(relax.new)")
     value, turns = by_hand(1.0)
     assert ran["relax.new"].tolist() == [value] * 8 and len(ran.graph.datasets["relax.new"].tasks) == 2
     assert ran.num_turns("relax") == turns
@@ -292,7 +292,8 @@ def test_a_document_is_repeated_block_by_block_and_what_does_not_change_is_done_
 
 
 def test_an_input_that_is_not_given_starts_as_the_dataset_of_its_name():
-    ran = Ran("  relax: {workflow: relax.yaml, repeat: {feed: {x: relax.new}, until: relax.change < 1e-6, at-most: 20}}")
+    ran = Ran("  relax: {workflow: relax.yaml, repeat: {feed: {x: relax.new}, until: relax.change < 1e-6, at-most: 20}}\n"
+              "  end: max(relax.new)")
     assert ran["relax.new"].tolist() == [by_hand(1.0)[0]] * 8
 
 

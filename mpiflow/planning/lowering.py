@@ -308,6 +308,9 @@ class _Lowering:
         order = self.orders.setdefault(key, []) or self.order(self.workflow.graph.subgraph(repetition.members), key)
         self.orders[key], outer, entries = order, self.turn, {}
         first = {name: self.named[f"{key}.{name}"] for name in repetition.feed}
+        inside, results = set(repetition.members), {name.removesuffix(".*") for name in self.workflow.document.results}
+        read = [name for name in repetition.outputs
+                if name in results or not inside.issuperset(self.workflow.graph.successors(name))]
 
         def turn(number: int, fed: Named | None) -> Named:
             self.named.update({f"{key}.{name}": blocks for name, blocks in (fed or {}).items()})
@@ -318,7 +321,7 @@ class _Lowering:
                     entries.setdefault(name, self.graph.datasets[name])
             self._enter(key)
             self.conditions.guard = guard
-            return {name: self.named[name] for name in repetition.outputs}
+            return {name: self.named[name] for name in read}
 
         self._enter(key)
         self.conditions.guard = guard
