@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10.0, help="what tasks take on each rank (default: 10)")
     chosen = parser.parse_args()
-    num_nothing, num_lines = (100, 1000) if chosen.quick else (10_000, 100_000)
+    num_nothing, num_lines = (100, 1000) if chosen.quick else (10_000, 20_000)
     if chosen.quick:
         chosen.seconds, chosen.repeats = 0.1, 2
     progress(f"{chosen.ranks} ranks, {chosen.repeats} times {chosen.seconds} s with and without")
