@@ -98,6 +98,22 @@ class Delta(Struct, frozen=True, array_like=True):
     memory: int = 0
 
 
+class Noted(Struct, frozen=True, array_like=True):
+    """What one rank has noted of its run; times count from when it began to run tasks itself [s].
+
+    Attributes:
+        began: When that was, as a time of day [s]; 0 if it has noted nothing.
+        left: For each block that was sent: its task, the destination, and when it left.
+        arrived: For each block that came from another rank: its task, and when it was there.
+        memory: Times, and the memory that the process had then [bytes].
+    """
+
+    began: float = 0.0
+    left: tuple[tuple[int, int, float], ...] = ()
+    arrived: tuple[tuple[int, float], ...] = ()
+    memory: tuple[tuple[float, int], ...] = ()
+
+
 class Complaint(Struct, frozen=True, array_like=True, order=True):
     """A ``Problem`` that one rank found in what the user wrote."""
 

@@ -69,6 +69,13 @@ def start_failure(library: str, environment: Mapping[str, str]) -> str:
     return f"{text}: {_remedy(name)}" if expected > 1 else text
 
 
+def mpi_library() -> str:
+    """Give name and version of the MPI that is loaded: Open MPI v5.0.11."""
+    from mpi4py import MPI
+    name, _, version = MPI.Get_library_version().split("\n")[0].split(",")[0].strip(" \0").partition(":")
+    return " ".join(f"{name} {version}".split())
+
+
 def join_world(patience: float = PATIENCE) -> MPI.Comm:
     """Initialise MPI and give the communicator of all ranks, which is not for messages. **Collective**.
 
@@ -85,8 +92,7 @@ def join_world(patience: float = PATIENCE) -> MPI.Comm:
     except (ImportError, RuntimeError) as error:
         raise LaunchError(f"'run' needs MPI, which cannot be loaded: {error}. Install one with mpiflow, e.g. "
                           "pip install 'mpiflow[mpich]', or load your site's MPI module and pip install mpi4py") from None
-    name, _, version = MPI.Get_library_version().split("\n")[0].split(",")[0].strip(" \0").partition(":")
-    library = " ".join(f"{name} {version}".split())
+    library = mpi_library()
     check_launch(None, library, os.environ)
     from mpiflow.peer.survive import survivable
     if not MPI.Is_initialized():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpiflow.catalog.catalog import Catalog
-from mpiflow.catalog.entries import Seen
+from mpiflow.catalog.entries import Noted, Seen
 from mpiflow.catalog.states import State
 from mpiflow.operations.registry import Registry
 from mpiflow.planning.history import learned
@@ -42,6 +42,7 @@ class Request:
         silence: The same whatever its node does.
         memory: What blocks may take on each rank [bytes]; None for what the node has.
         scratch: Where blocks go that exceed it, and programs run.
+        timed: Whether times of transfers and memory are noted on the way.
     """
 
     file: Path
@@ -60,6 +61,7 @@ class Request:
     silence: float = 0.0
     memory: int | None = None
     scratch: Path = Path(tempfile.gettempdir())
+    timed: bool = False
 
     @property
     def blocks(self) -> Path:
@@ -93,6 +95,8 @@ class Outcome:
         peaks: The most memory that each rank's process had [bytes].
         run: Name of the run.
         names: The numbers that the ranks had at first.
+        noted: When blocks left and arrived on each rank, and its memory, if that was asked for.
+        library: Name and version of the MPI.
     """
 
     workflow: Workflow
@@ -116,6 +120,8 @@ class Outcome:
     peaks: tuple[int, ...] = ()
     run: str = ""
     names: tuple[int, ...] = ()
+    noted: tuple[Noted, ...] = ()
+    library: str = ""
 
     @property
     def learned(self) -> tuple[Seen, ...]:

@@ -19,7 +19,7 @@ from mpi4py import MPI
 from msgspec import Struct, msgpack, structs
 
 from mpiflow.catalog.catalog import Catalog
-from mpiflow.catalog.entries import Holding, Seen, decode_holding, encode
+from mpiflow.catalog.entries import Holding, Noted, Seen, decode_holding, encode
 from mpiflow.errors import LaunchError, MachineError, PlanningError, ranges
 from mpiflow.operations.folders import Folders
 from mpiflow.operations.printed import Printed
@@ -28,6 +28,7 @@ from mpiflow.peer.copies import SHARE, Copies
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.execute import Executor
 from mpiflow.peer.keeping import PATIENCE, Keeper, find
+from mpiflow.peer.launch import mpi_library
 from mpiflow.peer.leaving import abort, desert, leave
 from mpiflow.peer.loop import Loop
 from mpiflow.peer.memory import available_memory
@@ -37,6 +38,7 @@ from mpiflow.peer.state import PeerState
 from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import settle, struck, survivable
 from mpiflow.peer.telling import FIRST, Observer, Teller, View, standing
+from mpiflow.peer.timed import Timed
 from mpiflow.peer.together import Together
 from mpiflow.peer.transfers import Transfers, must_probe
 from mpiflow.peer.watch import Watch
@@ -122,7 +124,8 @@ def run_rounds(setting: Setting, left: Left, conclude: Callable[[Outcome], None]
         LaunchError: The workflow cannot run on this machine; on every rank.
         InternalError: Ranks disagree; or a rank has died, and what came from it was cut off.
     """
-    epochs, transfers = Epochs(setting.comm, setting.watch), Transfers(setting.comm, must_probe(setting.hosts))
+    kind = Timed if setting.request.timed else Transfers
+    epochs, transfers = Epochs(setting.comm, setting.watch), kind(setting.comm, must_probe(setting.hosts))
     left.links += [epochs, transfers]
     while True:
         try:
@@ -176,6 +179,8 @@ class Round:
         self._teller = setting.observe and Teller(self._view, setting.observe, 0.0 if setting.again else FIRST)
         exchange(epochs, b"")                   # all have a plan
         left.starts.append(time.time())
+        if isinstance(transfers, Timed):
+            transfers.begin()
         self._preparation = time.perf_counter() - setting.began
         self._reported_as: int | None = None
         self._seconds = 0.0
@@ -273,7 +278,8 @@ class Round:
         """
         setting = self._setting
         self._still(ended=True)
-        own = _Closing(setting.keeper.close() if setting.keeper else "", *self._spilled())
+        noted = self._transfers.noted if isinstance(self._transfers, Timed) else Noted()
+        own = _Closing(setting.keeper.close() if setting.keeper else "", *self._spilled(), noted)
         closings = [_decode_closing(part) for part in exchange(epochs, _encode_closing(own))]
         warnings = tuple(dict.fromkeys((*setting.warnings, *lately, *_warnings(closings))))
         done = self._outcome(rank, self._seconds, warnings, closings)
@@ -290,7 +296,8 @@ class Round:
                        setting.history, setting.machine, self._catalog, setting.hosts, seconds, self._preparation,
                        self._spared, tuple(self._state.stopped_by), warnings, rank, tuple(self._left.starts),
                        sum(closing.spilled for closing in closings), sum(closing.again for closing in closings),
-                       tuple(closing.peak for closing in closings), setting.run, setting.names)
+                       tuple(closing.peak for closing in closings), setting.run, setting.names,
+                       tuple(closing.noted for closing in closings), mpi_library())
 
     # What people see meanwhile
 
@@ -347,6 +354,7 @@ class _Closing(Struct, frozen=True, array_like=True):
         spilled: Bytes written to scratch files.
         again: Bytes read from them, or from sources once more.
         peak: The most memory that the process had [bytes].
+        noted: Times of transfers and memory, if they are wanted.
     """
 
     saving: str
@@ -354,6 +362,7 @@ class _Closing(Struct, frozen=True, array_like=True):
     spilled: int = 0
     again: int = 0
     peak: int = 0
+    noted: Noted = Noted()
 
 
 _decode_closing = msgpack.Decoder(_Closing).decode

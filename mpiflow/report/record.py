@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,15 @@ import msgspec
 import numpy as np
 
 import mpiflow
-from mpiflow.catalog.entries import Form
+from mpiflow.catalog.entries import Form, Noted
 from mpiflow.catalog.states import State
+from mpiflow.report.provenance import provenance
 from mpiflow.storage.runs import DatasetRecord, MachineRecord, Record, TaskRecord
 
 if TYPE_CHECKING:
     from mpiflow.peer.outcome import Outcome
 
+CLOCKS = 1.0            # seconds that ranks may begin apart
 _STATES = {state: state.name.lower() for state in State}
 
 
@@ -34,7 +36,7 @@ def known(outcome: Outcome, over: bool = True) -> Record:
         outcome: What is known.
         over: Whether the run has come to its end.
     """
-    catalog, plan = outcome.catalog, outcome.plan
+    catalog, plan, late = outcome.catalog, outcome.plan, _late(outcome.noted)
     started = datetime.now(UTC) - timedelta(seconds=outcome.seconds)
     return Record(
         name=outcome.workflow.document.name, started=_iso(started), run=outcome.run, mpiflow=mpiflow.__version__,
@@ -46,21 +48,40 @@ def known(outcome: Outcome, over: bool = True) -> Record:
         spilled=outcome.spilled, read_again=outcome.again, peak_memory=outcome.peaks, memory=tuple(catalog.memory),
         machine=MachineRecord(outcome.machine.latency, outcome.machine.bandwidth), catalog=f"{catalog.digest:016x}",
         epochs=catalog.version, stopped_by=outcome.stopped_by, reasons=dict(outcome.spared.reasons) if outcome.spared else {},
-        tasks=tuple(_tasks(outcome)),
+        tasks=tuple(_tasks(outcome, late)),
         moved=tuple([(source, *link) for source, traffic in enumerate(catalog.traffic) for link in traffic.sent]),
         datasets={entry.name: DatasetRecord(entry.id, entry.tasks, entry.unit, entry.tags)
-                  for entry in plan.graph.datasets.values()})
+                  for entry in plan.graph.datasets.values()},
+        planned_moved=tuple([(*edge, *carried) for edge, carried in plan.links.items()]),
+        transfers=_transfers(outcome.noted, late),
+        samples=tuple([tuple([(at + late[rank], nbytes) for at, nbytes in noted.memory])
+                       for rank, noted in enumerate(outcome.noted)]),
+        **(provenance(outcome) if over else {}))
 
 
-def _tasks(outcome: Outcome) -> Iterator[TaskRecord]:
+def _tasks(outcome: Outcome, late: Mapping[int, float]) -> Iterator[TaskRecord]:
     """Each task; there may be many, and the run may have been short."""
     plan, graph = outcome.plan, outcome.plan.graph
     columns = (graph.tasks, outcome.catalog.tasks, graph.needs, plan.ranks, plan.starts, *plan.estimates)
     for task, entry, needs, rank, start, seconds, nbytes in zip(*columns, strict=True):
         yield TaskRecord(
             entry.task, task.id, task.kind, task.step, task.instance, task.operation, needs, rank, start, seconds, nbytes,
-            entry.rank, _STATES[entry.state], entry.start, entry.seconds, entry.nbytes, entry.error, dict(task.parameters),
-            _sizes(entry.form))
+            entry.rank, _STATES[entry.state], entry.start + late.get(entry.rank, 0.0), entry.seconds, entry.nbytes,
+            entry.error, dict(task.parameters), _sizes(entry.form))
+
+
+def _late(noted: Sequence[Noted]) -> dict[int, float]:
+    """How much later than the first one each rank has begun, from which its times count [s]; 0 if its clock cannot be right."""
+    first = min((one.began for one in noted if one.began), default=0.0)
+    return {rank: one.began - first if one.began and one.began - first <= CLOCKS else 0.0 for rank, one in enumerate(noted)}
+
+
+def _transfers(noted: Sequence[Noted], late: Mapping[int, float]) -> tuple[tuple[int, int, int, float, float], ...]:
+    """What two ranks have noted of each block, put together; in order of arrival."""
+    left = {(task, rank): (source, at + late[source]) for source, one in enumerate(noted) for task, rank, at in one.left}
+    came = [(at + late[rank], task, rank, *left[task, rank]) for rank, one in enumerate(noted) for task, at in one.arrived
+            if (task, rank) in left]
+    return tuple([(task, source, rank, start, max(start, end)) for end, task, rank, source, start in sorted(came)])
 
 
 @lru_cache(1024)

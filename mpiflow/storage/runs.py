@@ -127,6 +127,16 @@ class Record(Struct, frozen=True):
         tasks: All tasks, in order of their numbers.
         moved: For each link (source rank, destination rank, blocks, bytes).
         datasets: By name.
+        planned_moved: What the plan expected of each link (source rank, destination rank, blocks, bytes).
+        transfers: Of runs that note it, each block that came: (its task, source rank, destination rank, when it left, when it was
+            there [s]), in order of arrival.
+        samples: Likewise for each rank, times [s] and the memory of its process then [bytes].
+        digest: Hash of the document's text and the parameters; only at the end, like what follows.
+        overrides: Parameters given on the command line.
+        documents: Texts of the workflow and of what it was composed of, by their names.
+        operations: Hash of the code of each operation that was used.
+        versions: Of what ran.
+        command: Arguments on the command line.
     """
 
     name: str
@@ -158,6 +168,15 @@ class Record(Struct, frozen=True):
     reasons: dict[str, str] = {}
     moved: tuple[tuple[int, int, int, int], ...] = ()
     datasets: dict[str, DatasetRecord] = {}
+    planned_moved: tuple[tuple[int, int, int, int], ...] = ()
+    transfers: tuple[tuple[int, int, int, float, float], ...] = ()
+    samples: tuple[tuple[tuple[float, int], ...], ...] = ()
+    digest: str = ""
+    overrides: dict[str, str] = {}
+    documents: dict[str, str] = {}
+    operations: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    command: tuple[str, ...] = ()
 
 
 class Waited(Struct, frozen=True):

@@ -57,6 +57,7 @@ class Workflow:
         policies: What becomes of failures, for steps that say so.
         keys: For each file that has operations of its own: what it calls them, and their keys in the registry.
         inputs: Files that came with the document, by their paths in it: where they lie, and what stands for their state.
+        text: The document as it was read.
     """
 
     document: Document
@@ -71,6 +72,7 @@ class Workflow:
     policies: Mapping[str, Policy] = field(default_factory=dict)
     inputs: Mapping[str, Packed] = field(default_factory=dict)
     keys: dict[str, dict[str, str]] = field(default_factory=dict)
+    text: str = field(default="", repr=False)
 
     def place(self, path: Path) -> tuple[Located, Path]:
         """Give the document that a value is from, and where it stands there."""
@@ -191,7 +193,7 @@ def draft_workflow(text: str, file: str, overrides: Mapping[str, str] | None = N
     seen = (text, sorted((overrides or {}).items()), *([sorted(files.items())] if files else []))
     digest = hashlib.blake2b(repr(seen).encode("utf-8", "surrogateescape"), digest_size=16)
     workflow = Workflow(document, whole.expressions, whole.parts, _graph(whole), made.located, digest.hexdigest(), whole.loops,
-                        files, whole, whole.policies)
+                        files, whole, whole.policies, text=text)
     _report_cycles(workflow)
     _check_instances(workflow)
     return workflow
