@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import mpiflow
-from mpiflow.cli import check, export, import_, log, pack, plan, run, schema, slurm, status, why
+from mpiflow.cli import check, export, import_, log, pack, plan, report, run, schema, slurm, status, why
 from mpiflow.errors import LaunchError, MpiflowError, did_you_mean
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
 
 VERBS = {"run": run, "plan": plan, "check": check, "pack": pack, "schema": schema, "import": import_, "export": export,
-         "slurm": slurm, "status": status, "why": why, "log": log}
+         "report": report, "slurm": slurm, "status": status, "why": why, "log": log}
 _EPILOG = """\
 examples:
   mpirun -n 8 python -m mpiflow workflow.yaml                  run a workflow on 8 ranks
@@ -32,6 +32,7 @@ examples:
   python -m mpiflow pack workflow.yaml -o flow.mpiflow         one file with all that it needs, to run elsewhere
   python -m mpiflow schema > mpiflow.schema.json               the JSON Schema of workflows, for editors
   python -m mpiflow import wfformat FILE.json -o workflow.yaml replay a workflow that was recorded elsewhere
+  python -m mpiflow report -o report.html                      the newest run as a page for a browser
   python -m mpiflow export wfformat RECORD.json -o out.json    a run in WfFormat 1.5
 
 exit status: 0 all went well, 1 a step failed, 2 wrong input, 3 a bug of mpiflow, 75 stopped by a signal (TERM, INT, USR1): the

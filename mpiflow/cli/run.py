@@ -13,7 +13,7 @@ from mpiflow.peer import leaving, watch
 from mpiflow.peer.launch import PATIENCE, join_world
 from mpiflow.peer.memory import return_memory
 from mpiflow.peer.stopping import Stops
-from mpiflow.report.console import report_error, report_outcome
+from mpiflow.report.console import Files, report_error, report_outcome
 from mpiflow.report.live import MODES, Live
 
 HELP = "run a workflow (the verb may be left out)"
@@ -52,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "(default: 0: never)")
     parser.add_argument("--start", type=_seconds, default=PATIENCE, metavar="SECONDS",
                         help="how long ranks may take to find each other when MPI starts (default: %(default)g; 0: for ever)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write what happened to FILE, as a page for a browser")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="write what happened to FILE, as a trace for ui.perfetto.dev")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
     parser.add_argument("--progress", choices=MODES, default="auto",
                         help="how far the run has come: 'live' on a terminal, 'lines' in a log, at first after 10 s, then ever "
@@ -81,16 +83,17 @@ def execute(chosen: argparse.Namespace) -> int:
     comm = join_world(chosen.start)
     from mpiflow.peer import run as peer  # needs MPI, so only now
 
-    record = chosen.record and chosen.record.absolute()     # operations may change the working directory
+    # Operations may change the working directory.
+    files = Files(*(file and file.absolute() for file in (chosen.record, chosen.report, chosen.trace)))
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.store.absolute(), chosen.replan,
                            chosen.save, resume, tuple(chosen.force), chosen.grace,
                            chosen.cache and chosen.cache.absolute(), chosen.watch, chosen.unreachable, chosen.silence,
-                           chosen.memory, chosen.scratch.absolute())
+                           chosen.memory, chosen.scratch.absolute(), bool(files))
     live = Live(request.store, chosen.progress)
 
     def conclude(outcome: peer.Outcome) -> None:
         live.wipe(outcome.rank)
-        report_outcome(outcome, record)
+        report_outcome(outcome, files)
         live.finish(outcome)
 
     try:

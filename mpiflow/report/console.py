@@ -6,15 +6,20 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
 from mpiflow.errors import MpiflowError
+from mpiflow.report.html import page
 from mpiflow.report.record import record
 from mpiflow.report.summary import failure, summary
+from mpiflow.report.trace import trace
 from mpiflow.storage.history import read_history, write_history
+from mpiflow.storage.preview import result_files
 
 if TYPE_CHECKING:
     from mpiflow.peer.outcome import Outcome
@@ -23,8 +28,20 @@ if TYPE_CHECKING:
 CLEAR = "\r\33[K"      # what puts a line in place of the last one
 
 
-def report_outcome(outcome: Outcome, record_file: Path | None) -> None:
-    """Print the summary to standard output and a failure to standard error, on one rank."""
+@dataclass(frozen=True)
+class Files:
+    """Where a run leaves what happened: as a record, as a report for people, as a trace; None for not at all."""
+
+    record: Path | None = None
+    report: Path | None = None
+    trace: Path | None = None
+
+    def __bool__(self) -> bool:
+        return (self.record or self.report or self.trace) is not None
+
+
+def report_outcome(outcome: Outcome, files: Files) -> None:
+    """Print the summary to standard output and a failure to standard error, and write files, on one rank."""
     if outcome.rank != 0:
         return
     _print(summary(outcome), sys.stdout)
@@ -34,12 +51,22 @@ def report_outcome(outcome: Outcome, record_file: Path | None) -> None:
         _print(f"mpiflow: error: {failure(outcome)}", sys.stderr)
     if outcome.status == 0:
         _keep_history(outcome)
-    if record_file is not None:
-        try:
-            record_file.parent.mkdir(parents=True, exist_ok=True)
-            record_file.write_bytes(msgspec.json.format(msgspec.json.encode(record(outcome)), indent=1))
-        except OSError as error:
-            warn(f"cannot write the record {record_file}: {error.strerror}")
+    if files:
+        made = record(outcome)
+        _leave(files.record, "record", lambda: msgspec.json.format(msgspec.json.encode(made), indent=1))
+        _leave(files.report, "report", lambda: page(made, result_files(made)).encode())
+        _leave(files.trace, "trace", lambda: msgspec.json.encode(trace(made)))
+
+
+def _leave(file: Path | None, what: str, content: Callable[[], bytes]) -> None:
+    """Write a file, if it is wanted; that this fails must not turn a run that went well into a failure."""
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content())
+    except OSError as error:
+        warn(f"cannot write the {what} {file}: {error.strerror}")
 
 
 def _keep_history(outcome: Outcome) -> None:
