@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,8 @@ def _leave(file: Path | None, what: str, content: Callable[[], bytes]) -> None:
         file.write_bytes(content())
     except OSError as error:
         warn(f"cannot write the {what} {file}: {error.strerror}")
+    except Exception:           # what people see of a run must not end it
+        warn(f"cannot make the {what} {file}:\n{traceback.format_exc()}")
 
 
 def _keep_history(outcome: Outcome) -> None:

@@ -68,7 +68,7 @@ def previews(file: Path, name: str) -> list[Preview]:
                 return [_in_hdf5(opened, name) for name in list(opened)[:MOST]]
         array = np.load(file, mmap_mode="r", allow_pickle=False) if file.suffix.lower() == ".npy" else None
         return [{"name": name, **(_bytes(file) if array is None else _array(array))}]
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:      # what h5py and numpy raise for a bad file
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, EOFError) as error:     # what h5py and numpy raise
         text = error.strerror if isinstance(error, OSError) and error.strerror else reason(error)
         return [{"name": name, "kind": "none", "text": f"cannot be read here: {text}"}]
 
