@@ -78,6 +78,9 @@ def test_the_verb_gives_the_same_from_the_store_or_a_record(done):
     assert (ended.status, ended.err) == (0, "")
     assert ended.out.splitlines() == ["newest.json: trace of scenario-2, 6 tasks", "newest.html: report of scenario-2, 6 tasks"]
     assert mpiflow(None, "report", "run.json", cwd=done).status == 0
+    (folder,) = done.glob(".mpiflow/runs/*")
+    ended = mpiflow(None, "report", folder, "--trace", "newest.json", cwd=done)
+    assert ended.out == "newest.json: trace of scenario-2, 6 tasks\n"
     first, again = read(done / "newest.html"), read(done / "report.html")
     assert first["tasks"] == again["tasks"] == read(done / "out" / "run.html")["tasks"]
 

@@ -34,8 +34,9 @@ OUTPUT = Path("report.html")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this verb."""
-    parser.add_argument("run", nargs="?", metavar="RUN", help="a run in the store, or the beginning of its name, or a file that "
-                                                              "run --record has written (default: the newest run)")
+    parser.add_argument("run", nargs="?", metavar="RUN",
+                        help="a run in the store, or the beginning of its name, or its folder, or a file that run --record has "
+                             "written (default: the newest run)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help=f"where the report goes (default: {OUTPUT})")
     parser.add_argument("--trace", type=Path, metavar="FILE",
                         help="write the trace, for ui.perfetto.dev; with -o the report as well")
@@ -59,9 +60,11 @@ def execute(chosen: argparse.Namespace) -> int:
     if chosen.run is not None and Path(chosen.run).is_file():
         _write(_recorded(Path(chosen.run)), chosen)
         return 0
-    run, told = chosen_run(chosen.store, chosen.run), False
+    folder = Path(chosen.run or "").absolute()
+    store, word = (folder.parents[1], folder.name) if chosen.run and folder.is_dir() else (chosen.store, chosen.run)
+    run, told = chosen_run(store, word), False
     while True:
-        sight = look(chosen.store, run)
+        sight = look(store, run)
         goes_on = chosen.watch and sight.condition is Condition.RUNNING
         if sight.record is not None:
             _write(sight.record, chosen, sight.condition, chosen.every if goes_on else 0.0, told)
