@@ -6,6 +6,7 @@ Whatever the page asks of the network, writes to the console or throws is kept, 
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import itertools
 import json
@@ -22,6 +23,10 @@ COMMAND = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--hid
            "--disable-component-update", "--disable-dev-shm-usage",
            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]         # whatever a page asks for, it does not get
 PATIENCE = 60.0
+
+
+class Refused(Exception):
+    """The browser does not do what it was asked."""
 
 
 class Browser:
@@ -63,7 +68,8 @@ class Browser:
         while True:
             heard = self._hear()
             if heard.get("id") == number:
-                assert "error" not in heard, f"{method}: {heard['error']}"
+                if "error" in heard:
+                    raise Refused(f"{method}: {heard['error']}")
                 return heard["result"]
 
     def _hear(self) -> dict[str, Any]:
@@ -101,8 +107,7 @@ class Browser:
         """Open a page, and give the time until it has been drawn [s]."""
         start = time.perf_counter()
         self.call("Page.navigate", url=url)
-        while self.evaluate("document.readyState") != "complete" or self.evaluate("location.href").split("#")[0] != url:
-            pass
+        self.wait_for(f"document.readyState === 'complete' && location.href.startsWith({json.dumps(url)})")
         self.drawn()
         return time.perf_counter() - start
 
@@ -111,6 +116,15 @@ class Browser:
         done = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in done, done["exceptionDetails"].get("exception", {}).get("description")
         return done["result"].get("value")
+
+    def wait_for(self, expression: str) -> None:
+        """Wait until an expression is true, also if the page that it is asked of goes meanwhile."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            with contextlib.suppress(Refused):
+                if self.evaluate(expression):
+                    return
+        raise AssertionError(f"after {PATIENCE} s it is still not so: {expression}")
 
     def drawn(self) -> None:
         """Wait until what has changed is on the screen; charts say themselves when they are complete."""

@@ -190,9 +190,6 @@ def test_the_page_of_a_run_that_goes_on_reads_itself_again(browser, tmp_path):
     file.write_text(page(record | {"status": None}, refresh=0.2))
     browser.open(f"file://{file}")
     file.write_text(page(record))
-    state = "document.readyState === 'complete' && document.getElementById('status')?.textContent || ''"
-    for _ in range(500):                                        # it reads itself when its time has come
-        if "done" in browser.evaluate(state):
-            break
-    assert "done" in text(browser, "#status")
+    browser.wait_for("document.getElementById('status')?.textContent.includes('done')")     # it reads itself in a moment
+    browser.wait_for("document.readyState === 'complete'")
     assert browser.evaluate("document.querySelector('#tab-timeline').getAttribute('aria-selected')") == "true"

@@ -45,9 +45,7 @@ def ask(record, tmp_path_factory):
     here = f"http://127.0.0.1:{server.server_port}"
     browser = Browser(tmp_path_factory.mktemp("browser"))
     browser.call("Page.navigate", url=f"{here}/index.html#!/?url={here}/trace.json")
-    loaded = "new Promise(done => setInterval(() => window.app?.trace && done(true), 50))"
-    while not browser.evaluate("location.href").startswith(here) or not browser.evaluate(loaded):
-        pass
+    browser.wait_for("new Promise(done => setTimeout(() => done(window.app?.trace), 50)).then(Boolean)")
 
     def value(query):
         found = f"app.trace.engine.query({json.dumps(query)}).then(found => String(found.iter({{}}).get('value')))"

@@ -187,29 +187,25 @@ function chart(place, option, describe) {
   const element = h("div", {style: "width:100%;height:100%", "aria-busy": "true"}); // large charts are painted bit by bit
   place.replaceChildren(element);
   const made = echarts.init(element, null, {renderer: "canvas"});
-  const item = {made, element, watcher: new ResizeObserver(() => element.clientWidth && made.resize()), unwanted: false};
-  made.on("finished", () => {
-    element.setAttribute("aria-busy", "false");
-    if (item.unwanted) setTimeout(() => made.dispose());
-  });
+  made.on("finished", () => element.setAttribute("aria-busy", "false"));
   made.setOption({
     animation: false,
     textStyle: {fontFamily: palette.font, color: palette.soft},
     aria: {enabled: true, label: {description: describe}},
     ...option,
   });
-  item.watcher.observe(element);
-  charts.add(item);
+  const watcher = new ResizeObserver(() => element.clientWidth && made.resize());
+  watcher.observe(element);
+  charts.add({made, element, watcher});
   return made;
 }
 
-// One that is still being painted goes when that has come to its end: ECharts would stumble over what is not there any more.
 function disposeCharts(inside) {
   for (const item of charts)
     if (inside.contains(item.element) || !document.contains(item.element)) {
       item.watcher.disconnect();
-      item.unwanted = true;
-      if (item.element.getAttribute("aria-busy") === "false") item.made.dispose();
+      item.made.getZr().painter._redrawId = null; // or what is still being painted goes on, and stumbles over what is gone
+      item.made.dispose();
       item.element.remove();
       charts.delete(item);
     }
