@@ -22,7 +22,7 @@ COMMAND = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--hid
            "--no-first-run", "--disable-extensions", "--disable-background-networking",
            "--disable-component-update", "--disable-dev-shm-usage",
            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]         # whatever a page asks for, it does not get
-PATIENCE = 60.0
+PATIENCE = 120.0         # seconds
 
 
 class Refused(Exception):

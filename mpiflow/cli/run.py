@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what happened to FILE, as a page for a browser")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write what happened to FILE, as a trace for ui.perfetto.dev")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
-    parser.add_argument("--progress", choices=MODES, default="auto",
+    parser.add_argument("--progress", choices=MODES, default="auto", metavar="MODE",
                         help="how far the run has come: 'live' on a terminal, 'lines' in a log, at first after 10 s, then ever "
                              "rarer; 'auto' (the default) finds out; 'off'")
 
