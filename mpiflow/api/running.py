@@ -16,7 +16,7 @@ from mpiflow.operations.values import Value, columns
 from mpiflow.peer.launch import check_comm, join_world
 from mpiflow.peer.outcome import STOPPED, Outcome, Request
 from mpiflow.peer.stopping import Stops
-from mpiflow.report.console import Files, keep_outcome
+from mpiflow.report.console import NOWHERE, Files, keep_outcome
 from mpiflow.report.inline import run_html
 from mpiflow.report.record import record
 from mpiflow.report.summary import count, failure, human_bytes, summary
@@ -32,7 +32,7 @@ def run(workflow: Workflow | str | os.PathLike, comm: MPI.Comm | None = None, *,
         resume: bool = False, force: Sequence[str] = (), cache: str | os.PathLike | None = None, save: bool = True,
         store: str | os.PathLike = ".mpiflow", keep_going: bool = False, replan: bool = True, memory: int | None = None,
         scratch: str | os.PathLike | None = None, grace: float = 20.0, watch: float = 30.0, unreachable: float = 30.0,
-        silence: float = 0.0, record: str | os.PathLike | None = None) -> Run:
+        silence: float = 0.0, record: str | os.PathLike | None = None, report: str | os.PathLike | None = None) -> Run:
     """Run a workflow on the ranks of a communicator. **Collective** over ``comm``; for the main thread.
 
     The communicator is duplicated, so messages of the program and of mpiflow never mix, and several runs may go on at once on
@@ -63,6 +63,7 @@ def run(workflow: Workflow | str | os.PathLike, comm: MPI.Comm | None = None, *,
         unreachable: End the job when a node does not answer for so long [s]; 0 for never.
         silence: End the job when a rank gives no sign of life for so long [s]; 0 for never.
         record: Write what happened to this file, as JSON.
+        report: Write it to this file as a page for people, in HTML.
 
     Returns:
         What came of it; values by name.
@@ -88,10 +89,11 @@ def run(workflow: Workflow | str | os.PathLike, comm: MPI.Comm | None = None, *,
     request = Request(
         given.file, given.overrides, Path(results), keep_going, Path(store).absolute(), replan, save and not given.unknown,
         taking, tuple(force), grace, None if cache is None else Path(cache).absolute(), watch, unreachable, silence, memory,
-        Path(scratch or tempfile.gettempdir()).absolute(), given.written, None if keep is None else tuple(keep), share, True)
-    file = None if record is None else Path(record).absolute()
+        Path(scratch or tempfile.gettempdir()).absolute(), timed=(record or report) is not None, written=given.written,
+        keep=None if keep is None else tuple(keep), share=share, embedded=True)
+    files = Files(*(None if file is None else Path(file).absolute() for file in (record, report)))
     try:
-        done = attempt(comm, request, file)
+        done = attempt(comm, request, files)
     except DocumentError as error:
         raise flow.blamed(error) from None
     if check:
@@ -99,13 +101,14 @@ def run(workflow: Workflow | str | os.PathLike, comm: MPI.Comm | None = None, *,
     return done
 
 
-def attempt(comm: MPI.Comm | None, request: Request, file: Path | None = None, held: Mapping[str, Value] | None = None) -> Run:
+def attempt(comm: MPI.Comm | None, request: Request, files: Files = NOWHERE,
+            held: Mapping[str, Value] | None = None) -> Run:
     """Run what is asked for, whatever comes of its steps. **Collective**.
 
     Args:
         comm: The ranks; None for all.
         request: What to run.
-        file: Where the record goes.
+        files: Where the record and the report go.
         held: Blocks that this rank has from before, by id.
 
     Raises:
@@ -119,7 +122,7 @@ def attempt(comm: MPI.Comm | None, request: Request, file: Path | None = None, h
 
     stops = Stops(returning=True)
     stops.listen()
-    return Run(peer.run(comm, request, lambda done: keep_outcome(done, Files(file)), stops, held=held), comm)
+    return Run(peer.run(comm, request, lambda done: keep_outcome(done, files), stops, held=held), comm)
 
 
 class Run(Mapping):

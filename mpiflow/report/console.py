@@ -41,6 +41,9 @@ class Files:
         return (self.record or self.report or self.trace) is not None
 
 
+NOWHERE = Files()
+
+
 def report_outcome(outcome: Outcome, files: Files) -> None:
     """Print the summary to standard output and a failure to standard error, and write files, on one rank."""
     if outcome.rank != 0:
