@@ -93,9 +93,9 @@ class InternalError(MpiflowError):
     """Something that cannot happen did: a bug of mpiflow."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], least: float = 0.6) -> str:
     """Name the known word nearest to ``word``, as the end of an error message; empty when none is near."""
-    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=least)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -205,7 +205,7 @@ KINDS = [
         "is the file of the result 'total' already"),
     own("no time", "{run: 'sum(a)', timeout: ‹soon}", "'timeout' must be a time above 0, such as 30, 90s, 10m or 2h, not 'soon'"),
     own("too few retries", "{run: 'sum(a)', retries: ‹-1}", "'retries' must be a whole number from 0 to 1000, not -1"),
-    own("an unknown end", "{run: 'sum(a)', on-error: ‹contine}", "must be one of stop, continue, not 'contine'; did you mean"),
+    own("an unknown end", "{run: 'sum(a)', on-error: ‹contine}", "must be one of stop, skip, continue, not 'contine'; did"),
     Kind("bytes of a generator", "seed: 2}}", "seed: 2}, ‹as: bytes}", "'as' belongs to 'file', not to 'normal'"),
     Kind("rows of bytes", "rows: [0, 3]", "as: bytes, ‹rows: [0, 3]", "'rows' does not go with 'as: bytes'"),
 

@@ -14,7 +14,7 @@ from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import make_plan
 from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, recipe_id
 
-SEEDS = range(300)
+SEEDS = range(200)
 
 
 def random_plan(seed, size, replicas=(1,)):

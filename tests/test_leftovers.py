@@ -43,6 +43,7 @@ def run_folder(store, run, numbers, workflow="w", status=0, **rank):
     (folder / ("plan.json" if status is None else "record.json")).write_text(json.dumps(said))
     if rank:
         (folder / "rank-0.json").write_text(json.dumps({"host": socket.gethostname(), "time": time.time()} | rank))
+    os.utime(folder, (time.time(), time.time()))        # files have the time of the last tick, journals say it themselves
 
 
 def left(store, **options):

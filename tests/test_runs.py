@@ -46,7 +46,7 @@ def test_the_newest_that_is_known_counts(tmp_path):
 
 
 def test_what_other_versions_add_is_no_harm(tmp_path):
-    (tmp_path / RECORD).write_bytes(msgspec.json.encode(msgspec.to_builtins(record()) | {"samples": [1, 2, 3]}))
+    (tmp_path / RECORD).write_bytes(msgspec.json.encode(msgspec.to_builtins(record()) | {"feelings": [1, 2, 3]}))
     assert read_record(tmp_path) == record()
 
 

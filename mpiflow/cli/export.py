@@ -12,6 +12,7 @@ from mpiflow.cli.arguments import add_store, nbytes
 from mpiflow.cli.crating import make_crate
 from mpiflow.cli.files import deliver, read_bytes
 from mpiflow.errors import LaunchError, did_you_mean
+from mpiflow.peer.reading import near_file
 from mpiflow.report.console import say
 from mpiflow.report.prov import to_prov
 from mpiflow.report.provenance import provenance
@@ -80,7 +81,7 @@ def _record(name: str, store: Path) -> Path:
     meant = [max(known)] if name == "last" else [run for run in known if run.startswith(name)]
     if len(meant) != 1:
         raise LaunchError(f"{'several runs begin' if meant else 'no file, and no run of the store begins'} with {name!r}"
-                          + (did_you_mean(name, known) if not meant else ": " + ", ".join(meant[:4])))
+                          + (near_file(Path(name)) or did_you_mean(name, known) if not meant else ": " + ", ".join(meant[:4])))
     return known[meant[0]]
 
 

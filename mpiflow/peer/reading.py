@@ -117,7 +117,7 @@ def _adopt(local: Local, written: Written) -> None:
 def near_file(file: Path) -> str:
     """Name the file that may be meant by one that is not there, as the end of an error message. Local."""
     try:
-        return "" if file.exists() else did_you_mean(file.name, sorted(os.listdir(file.parent)))
+        return "" if file.exists() else did_you_mean(file.name, sorted(os.listdir(file.parent)), 0.75)
     except OSError:
         return ""
 

@@ -137,6 +137,7 @@ def run_rounds(setting: Setting, left: Left, conclude: Callable[[Outcome], None]
         round.run()
         if not round.damaged:
             break
+        round.still(ended=False)
         left.damaged |= round.damaged           # what depends on it is still to be made
         setting = replace(setting, again=True)
     left.over = round
@@ -251,7 +252,7 @@ class Round:
         try:
             self._seconds = self._loop.run()
         except Exception:
-            self._still(ended=False)
+            self.still(ended=False)
             tasks, copies = self._plan.graph.tasks, self._copies
             here = copies.replicas | copies.popular | self._loop.values if copies else self._loop.values
             self._left.held = {tasks[number].id: value for number, value in here.items()
@@ -283,7 +284,7 @@ class Round:
             lately: What the user should know of what happened since the round was over.
         """
         setting = self._setting
-        self._still(ended=True)
+        self.still(ended=True)
         noted = self._transfers.noted if isinstance(self._transfers, Timed) else Noted()
         own = _Closing(setting.keeper.close() if setting.keeper else "", *self._spilled(), noted)
         closings = [_decode_closing(part) for part in exchange(epochs, _encode_closing(own))]
@@ -315,7 +316,8 @@ class Round:
         own = standing(setting.run, workflow.document.name, setting.names[rank], seconds, self._state, self._loop, last)
         return View(own, self._state, seconds, setting.hosts, lambda: self._outcome(rank, seconds, setting.warnings, ()))
 
-    def _still(self, ended: bool) -> None:
+    def still(self, ended: bool) -> None:
+        """Have nobody look at this round any more, but for a last time if the run has come to its end."""
         if self._teller:
             self._teller.close(ended)
 
