@@ -251,7 +251,7 @@ def test_whoever_dies_whenever_what_a_living_rank_holds_is_not_made_again(seed):
 
 def test_some_of_these_runs_placed_replicated_blocks_anew():
     moved = 0
-    for seed in SEEDS[::9]:
+    for seed in SEEDS[::5]:
         size = 2 + seed % 6
         plan = random_plan(seed, size, SOME)
         network = FakeNetwork(plan, machine_of_size(size), seed, number_of, drift=True)
