@@ -18,6 +18,7 @@ from mpiflow.report.prov import to_prov
 from mpiflow.report.provenance import provenance
 from mpiflow.report.rocrate import NO_LICENSE
 from mpiflow.report.wfformat import to_wfformat
+from mpiflow.storage.runs import RECORD, run_folder, runs
 
 HELP = "give a run as RO-Crate, PROV-JSON or WfFormat"
 EPILOG = """\
@@ -75,7 +76,7 @@ def _instance(format: str, data: bytes, file: str) -> tuple[dict[str, Any], str]
 
 def _record(name: str, store: Path) -> Path:
     """The file that is meant: itself, or the record in the folder of a run."""
-    known = {folder.name: folder / "record.json" for folder in sorted(store.glob("runs/*")) if (folder / "record.json").is_file()}
+    known = {run: file for run in runs(store) if (file := run_folder(store, run) / RECORD).is_file()}
     if Path(name).exists() or not known:
         return Path(name)
     meant = [max(known)] if name == "last" else [run for run in known if run.startswith(name)]

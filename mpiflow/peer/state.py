@@ -21,6 +21,7 @@ from mpiflow.errors import InternalError
 from mpiflow.planning.learning import LEAST_GAIN, Learning
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan, make_plan
+from mpiflow.storage.spill import LEAST
 
 
 class Shell(Protocol):
@@ -53,7 +54,6 @@ class Shell(Protocol):
 
 _PLANNED, _RUNNING, _DONE = State.PLANNED, State.RUNNING, State.DONE     # an enumeration's names take long to look up
 _USUAL = (_RUNNING, _DONE)
-LARGE = 64 << 10        # bytes: from here on blocks count where memory is short
 _top = itemgetter(0)
 
 
@@ -191,7 +191,7 @@ class PeerState:
         """Give those of ``tasks`` that make large blocks their heaps."""
         nbytes = self.plan.estimates.nbytes
         return {task: self._swapping if sum(nbytes[need] for need in self._needs[task]) >= nbytes[task] else self._making
-                for task in tasks if nbytes[task] >= LARGE}
+                for task in tasks if nbytes[task] >= LEAST}
 
     @property
     def settled(self) -> bool:

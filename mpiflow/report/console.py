@@ -46,7 +46,7 @@ NOWHERE = Files()
 
 def report_outcome(outcome: Outcome, files: Files) -> None:
     """Print the summary to standard output and a failure to standard error, and write files, on one rank."""
-    if outcome.rank != 0:
+    if not speaks(outcome.rank):
         return
     _print(summary(outcome), sys.stdout)
     for warning in outcome.warnings:
@@ -58,7 +58,7 @@ def report_outcome(outcome: Outcome, files: Files) -> None:
 
 def keep_outcome(outcome: Outcome, files: Files) -> None:
     """Write files, and the history for the next run, on one rank; nothing is printed but what cannot be written."""
-    if outcome.rank != 0:
+    if not speaks(outcome.rank):
         return
     if outcome.status == 0:
         _keep_history(outcome)
@@ -96,7 +96,7 @@ def report_error(error: MpiflowError, rank: int, patience: float = 0.0) -> None:
 
     The others wait ``patience`` [s]: where ranks do not end together, the launcher may end all as soon as one has ended.
     """
-    if rank == 0:
+    if speaks(rank):
         _print(f"mpiflow: error: {error}", sys.stderr)
     else:
         time.sleep(patience)
@@ -104,7 +104,7 @@ def report_error(error: MpiflowError, rank: int, patience: float = 0.0) -> None:
 
 def say(text: str, rank: int = 0) -> None:
     """Print ``text`` to standard output, on one rank."""
-    if rank == 0:
+    if speaks(rank):
         _print(text, sys.stdout)
 
 

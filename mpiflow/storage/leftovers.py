@@ -21,9 +21,10 @@ from msgspec import Struct
 from mpiflow.errors import MachineError
 from mpiflow.storage.journal import FOLDER, SUFFIX
 from mpiflow.storage.records import Begun, Ended, Made, Saved, decode_head, scan
+from mpiflow.storage.runs import FOLDER as RUNS
+from mpiflow.storage.runs import PLAN, PROGRESS, RECORD
 from mpiflow.storage.shelf import FOLDER as BLOCKS
 
-RUNS = "runs"
 YOUNG = 3600.0          # seconds: a block without a record may be one whose record comes next
 LOST = 7 * 86400.0      # seconds without a sign after which a process of another node counts as dead
 _SILENT = 300.0         # the same for ranks that say in seconds that they are alive
@@ -259,7 +260,7 @@ def _add(run: Past, journal: Journal) -> None:
 def _from_folder(folder: Path) -> Past:
     """What the folder of a run says: the newest of its files that can be read."""
     run = Past(folder.name, folder=folder, began=folder.stat().st_mtime)
-    for name in ("record.json", "progress.json", "plan.json"):
+    for name in (RECORD, PROGRESS, PLAN):
         with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
             said = msgspec.json.decode((folder / name).read_bytes(), type=_Run)
             run.workflows, run.ids, run.known = {said.name}, {task.id for task in said.tasks}, True
