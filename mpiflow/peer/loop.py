@@ -202,6 +202,7 @@ class Loop:
                     if waited > PERIOD:
                         self._look()
                     _nap(waited, _BUSY_SPIN if self._transfers.busy else _SPIN)
+        self._look()                            # who could not look until now, says so
 
     def _go_on(self) -> None:
         """Run tasks, and take in the blocks that come for them, until there is neither, or it is time to look at the rest."""
