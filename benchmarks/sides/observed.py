@@ -1,19 +1,24 @@
 """Runs that somebody looks at, and the same ones unobserved, in turn in the same processes; started by ``progress.py``.
 
-Arguments: seconds that all tasks take together on each rank, tasks that do nothing, lines, repeats.
+Arguments: seconds that all tasks take together on each rank, how many times as often as usual they are looked at, pairs of such
+runs; tasks that do nothing, lines, repeats.
 """
 
+import contextlib
 import json
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 from mpi4py import MPI
 
 from mpiflow.operations.printed import Printed
+from mpiflow.peer import round, telling
 from mpiflow.peer.run import Request, run
+from mpiflow.report import live
 from mpiflow.report.live import Live
 from mpiflow.storage.lines import Lines
 
@@ -41,18 +46,29 @@ steps:
 """
 
 
+@contextlib.contextmanager
+def looking(often):
+    """Have runs looked at so many times as often as usual, from their begin; and what is bounded by its own clock, likewise."""
+    with contextlib.ExitStack() as stack:
+        for module, name in ((telling, "PERIOD"), (telling, "SHARE"), (live, "_OFTEN"), (live, "_SHARE"), (live, "_EACH")):
+            stack.enter_context(mock.patch.object(module, name, getattr(module, name) / often))
+        stack.enter_context(mock.patch.object(telling, "_CROWD", telling._CROWD * often))
+        stack.enter_context(mock.patch.object(round, "FIRST", telling.FIRST / often))
+        yield
+
+
 def measured(comm, folder, document, observed):
     """Give the seconds of the run itself, and of all that it takes, on the slowest rank."""
-    live = Live(folder / "store", "live")
+    shown = Live(folder / "store", "live")
 
     def conclude(outcome):
         if observed:
-            live.finish(outcome)
+            shown.finish(outcome)
 
     comm.Barrier()
     began = time.perf_counter()
     done = run(comm, Request(folder / document, store=folder / "store", save=False, replan=False), conclude,
-               observe=live if observed else None)
+               observe=shown if observed else None)
     mine = time.perf_counter() - began
     return done.seconds, comm.allreduce(mine, MPI.MAX)
 
@@ -78,7 +94,7 @@ def printing(folder, num, kept):
 def main():
     """Print seconds for each way, with and without."""
     comm = MPI.COMM_WORLD
-    seconds, num_nothing, num_lines, repeats = float(sys.argv[1]), *map(int, sys.argv[2:])
+    seconds, (often, pairs, num_nothing, num_lines, repeats) = float(sys.argv[1]), map(int, sys.argv[2:])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(comm.bcast(name))
         if comm.rank == 0:
@@ -87,9 +103,12 @@ def main():
             (folder / "nothing.yaml").write_text(DOCUMENT.format(num=num_nothing, operation="nothing"))
         comm.Barrier()
         found = {what: {"off": [], "on": []} for what in ("busy", "nothing", "line")}
+        for _ in range(pairs):
+            with looking(often):
+                for way in ("off", "on"):
+                    found["busy"][way].append(measured(comm, folder, "busy.yaml", way == "on")[0])
         for _ in range(repeats):
             for way in ("off", "on"):
-                found["busy"][way].append(measured(comm, folder, "busy.yaml", way == "on")[0])
                 found["nothing"][way].append(measured(comm, folder, "nothing.yaml", way == "on")[1])
                 found["line"][way].append(printing(folder, num_lines, way == "on"))
         comm.Barrier()
