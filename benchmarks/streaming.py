@@ -49,7 +49,8 @@ def main() -> None:
         rows, figures = measure(chosen, folder, blocks)
     finally:
         shutil.rmtree(folder)
-    finish(chosen, ["what", "[s]", "GB/s", "/ loop, 1 process", "/ loop on all ranks", "peak of a rank [MB]"], rows, figures)
+    finish(chosen, ["what", "[s]", "GB/s", "/ loop, 1 process", "/ loop on all ranks", "peak of a rank [MB]",
+                     "its scratch file [MB]"], rows, figures)
 
 
 def make(folder: Path, nbytes: int) -> int:
@@ -92,15 +93,16 @@ def measure(chosen: argparse.Namespace, folder: Path, blocks: int) -> tuple[list
     rows, figures = [], {"nbytes": chosen.nbytes, "memory": chosen.memory, "seconds": {}, "ratios": {}, "runs": {}}
     for name, found in records.items():
         against = {who: ratio(seconds[name, "mpiflow"], seconds[name, who]) for who in ("one", "all")}
-        peak = max(max(record["peak_memory"]) for record in found)
+        peak, disk = (max(max(record[what]) for record in found) for what in ("peak_memory", "scratch"))
         rows.append([name, seconds[name, "mpiflow"]["median"], chosen.nbytes / seconds[name, "mpiflow"]["median"] / 1e9,
-                     both(against["one"]), both(against["all"]), peak / 1e6])
+                     both(against["one"]), both(against["all"]), peak / 1e6, disk / 1e6])
         for who in ("one", "all"):
             took = seconds[name, who]["median"]
-            rows.append([f"{name}: loop, {who}", took, chosen.nbytes / took / 1e9, None, None, None])
+            rows.append([f"{name}: loop, {who}", took, chosen.nbytes / took / 1e9, None, None, None, None])
         figures["seconds"][name] = {who: seconds[name, who] for who in ("mpiflow", "one", "all")}
         figures["ratios"][name] = against
-        figures["runs"][name] = [{key: record[key] for key in ("peak_memory", "spilled", "read_again")} for record in found]
+        memory = ("peak_memory", "spilled", "read_again", "scratch")
+        figures["runs"][name] = [{key: record[key] for key in memory} for record in found]
     return rows, figures
 
 

@@ -81,6 +81,7 @@ def test_little_memory_gives_the_same_bits_and_what_went_to_disk_is_told(folder)
         found = arrays(folder)
         assert found.keys() == expected.keys() and all(np.array_equal(found[name], expected[name]) for name in expected)
         assert record["spilled"] > 0 and record["read_again"] > 0
+        assert len(record["scratch"]) == num_ranks and 0 < sum(record["scratch"]) <= record["spilled"]
         assert f"{record['spilled']} bytes" in out and "went to scratch files" in out
         assert not list(scratch.iterdir()), "scratch files are left"
 

@@ -104,6 +104,7 @@ class Outcome:
         starts: When tasks began to run, at first and again after each death or damage, as times of day [s].
         spilled: What was written to scratch files because memory was short, on all ranks [bytes].
         again: What was read from them, or from sources once more [bytes].
+        scratch: The most that each rank's scratch file took [bytes].
         peaks: The most memory that each rank's process had [bytes].
         run: Name of the run.
         names: The numbers that the ranks had at first.
@@ -132,6 +133,7 @@ class Outcome:
     starts: tuple[float, ...] = ()
     spilled: int = 0
     again: int = 0
+    scratch: tuple[int, ...] = ()
     peaks: tuple[int, ...] = ()
     run: str = ""
     names: tuple[int, ...] = ()

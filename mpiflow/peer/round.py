@@ -303,8 +303,8 @@ class Round:
                        setting.history, setting.machine, self._catalog, setting.hosts, seconds, self._preparation,
                        self._spared, tuple(self._state.stopped_by), warnings, rank, tuple(self._left.starts),
                        sum(closing.spilled for closing in closings), sum(closing.again for closing in closings),
-                       tuple(closing.peak for closing in closings), setting.run, setting.names,
-                       tuple(closing.noted for closing in closings), mpi_library(), self._names, self._loop.kept)
+                       tuple(closing.scratch for closing in closings), tuple(closing.peak for closing in closings), setting.run,
+                       setting.names, tuple(closing.noted for closing in closings), mpi_library(), self._names, self._loop.kept)
 
     # What people see meanwhile
 
@@ -321,9 +321,11 @@ class Round:
         if self._teller:
             self._teller.close(ended)
 
-    def _spilled(self) -> tuple[str, int, int, int]:
+    def _spilled(self) -> tuple[str, int, int, int, int]:
         spill, peak = self._spill, getrusage(RUSAGE_SELF).ru_maxrss << 10
-        return ("", 0, 0, peak) if spill is None else (spill.error, spill.nbytes_written, spill.nbytes_again, peak)
+        if spill is None:
+            return "", 0, 0, 0, peak
+        return spill.error, spill.nbytes_written, spill.nbytes_again, spill.nbytes_disk, peak
 
     def _keep(self, task: int, value: Value, seconds: float, before: float) -> None:
         self._setting.keeper.offer(self._plan.graph.tasks[task], value, seconds, before, task)
@@ -361,6 +363,7 @@ class _Closing(Struct, frozen=True, array_like=True):
         spilling: Likewise.
         spilled: Bytes written to scratch files.
         again: Bytes read from them, or from sources once more.
+        scratch: The most that this rank's took [bytes].
         peak: The most memory that the process had [bytes].
         noted: Times of transfers and memory, if they are wanted.
     """
@@ -369,6 +372,7 @@ class _Closing(Struct, frozen=True, array_like=True):
     spilling: str = ""
     spilled: int = 0
     again: int = 0
+    scratch: int = 0
     peak: int = 0
     noted: Noted = Noted()
 

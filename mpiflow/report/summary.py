@@ -201,7 +201,8 @@ def _spilled(outcome: Outcome) -> list[str]:
     limit = f"{human_bytes(outcome.request.memory)} of memory for each rank" if outcome.request.memory else "the memory of a node"
     return [f"beyond {limit}: {outcome.spilled} bytes "
             f"({human_bytes(outcome.spilled)}) went to scratch files, {outcome.again} bytes ({human_bytes(outcome.again)}) "
-            f"were read again; no process had more than {human_bytes(max(outcome.peaks))}"]
+            f"were read again; no scratch file took more than {human_bytes(max(outcome.scratch))}, no process more memory than "
+            f"{human_bytes(max(outcome.peaks))}"]
 
 
 def _results(outcome: Outcome) -> list[str]:

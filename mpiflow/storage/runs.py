@@ -120,6 +120,7 @@ class Record(Struct, frozen=True):
         plan: Digest of the plan.
         num_plans: How many plans there were.
         spilled, read_again: Written to scratch files, and read from them or from sources once more [bytes].
+        scratch: The most that each rank's scratch file took [bytes].
         peak_memory: The most memory that each rank's process had [bytes]; only at the end.
         memory: What each has now [bytes], as far as it is known.
         epochs: Version of the catalog.
@@ -163,6 +164,7 @@ class Record(Struct, frozen=True):
     num_plans: int = 1
     spilled: int = 0
     read_again: int = 0
+    scratch: tuple[int, ...] = ()
     peak_memory: tuple[int, ...] = ()
     memory: tuple[int, ...] = ()
     machine: MachineRecord = MachineRecord()

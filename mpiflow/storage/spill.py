@@ -115,6 +115,7 @@ class Spill(dict[int, Value]):
         pinned: Blocks that are in use and stay in memory.
         nbytes_written: Written to the scratch file so far [bytes].
         nbytes_again: Read from it so far, or from sources again [bytes].
+        nbytes_disk: The most that it has taken so far [bytes].
         error: Why nothing can be written, for people; empty as long as all is well. Then memory is exceeded.
         scratch: The file; None before memory was short.
     """
@@ -133,7 +134,7 @@ class Spill(dict[int, Value]):
         super().__init__()
         self.limit, self.taken = limit, 0
         self.pinned: frozenset[int] = frozenset()
-        self.nbytes_written = self.nbytes_again = 0
+        self.nbytes_written = self.nbytes_again = self.nbytes_disk = 0
         self.error = ""
         self._folder, self._next_use, self._again, self._sources = folder, next_use, again, sources
         self.scratch: Scratch | None = None
@@ -209,6 +210,7 @@ class Spill(dict[int, Value]):
                 self.scratch = self.scratch or Scratch(self._folder)
                 self._places[block] = self.scratch.write(value), nbytes(value)
                 self.nbytes_written += nbytes(value)
+                self.nbytes_disk = self.scratch.size
         except OSError as error:
             self.error = (f"has no room for blocks that exceed its memory, in {self._folder}: {os.strerror(error.errno)}; "
                           "they stay in memory (--scratch DIR chooses another place)")
