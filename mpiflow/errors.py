@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -97,6 +98,20 @@ def did_you_mean(word: str, known: Iterable[str], least: float = 0.6) -> str:
     """Name the known word nearest to ``word``, as the end of an error message; empty when none is near."""
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=least)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def near_file(file: str | os.PathLike[str] | None) -> str:
+    """Name the file that may be meant by one that is not there, as the end of an error message. Local.
+
+    Args:
+        file: What is looked for; None if nobody knows.
+    """
+    folder, name = os.path.split(os.fspath(file or ""))
+    try:
+        known = sorted(os.listdir(folder or "."))
+        return "" if not name or name in known else did_you_mean(name, [one for one in known if one.isprintable()], 0.75)
+    except (OSError, ValueError):
+        return ""
 
 
 def ranges(numbers: Iterable[int], between: str = " ") -> str:

@@ -31,7 +31,8 @@ def test_without_mpirun_it_runs_on_one_rank(tmp_path):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["chekc", "x"], "no verb and no file 'chekc'; did you mean 'check'?"),
     (["run"], "the following arguments are required: workflow"),
-    ([SCENARIO, "--resluts", "x"], "unrecognized arguments: --resluts x"),
+    ([SCENARIO, "--resluts", "x"], "unrecognized arguments: --resluts x; did you mean '--results'?"),
+    ([SCENARIO, "--results", SCENARIO], "results go into a folder, and"),
     ([SCENARIO, "--set", "n"], "--set n: must have the form NAME=VALUE"),
     ([SCENARIO, "--set", "m=3"], "--set m: the document has no parameter 'm'"),
     ([SCENARIO, "--force", "answer"], "--force is for runs that take from earlier ones, with --resume or --cache"),
@@ -49,6 +50,13 @@ def test_help_is_printed_once_under_mpirun():
     ended = mpiflow(4, "--help")
     assert ended.status == 0
     assert ended.out.count("exit status:") == 1
+
+
+@pytest.mark.parametrize("verb", ["", *main.VERBS])
+def test_help_fits_into_80_columns(verb, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    whole, verbs = main.parsers()
+    assert [line for line in verbs.get(verb, whole).format_help().splitlines() if len(line) > 80] == []
 
 
 def test_check_finds_nothing_wrong_with_the_examples():

@@ -134,7 +134,7 @@ def test_status_of_a_failure_says_where_to_look():
     tasks = with_states("done", "done", "failed", "cancelled", "cancelled", "done", sweep="oops")
     text = status_text(sight(tasks, status=1, alive=(False, False)))
     assert text.startswith("melting: FAILED") or text.startswith("melting: failed")
-    assert text.endswith("'why sweep[T=2]' says why, 'log sweep[T=2]' what it printed")
+    assert text.endswith("why it failed: mpiflow why 'sweep[T=2]'\nwhat it printed: mpiflow log 'sweep[T=2]'")
 
 
 def test_status_as_json_is_plain():

@@ -23,8 +23,8 @@ examples:
   mpiflow bench               2 ranks on this node, half a minute
   mpiflow bench --json        for comparison
 
-Figures of one moment, of a machine on which others compute as well. The benchmarks
-of the repository measure more, and more carefully: docs/performance.md.
+Figures of one moment, of a machine on which others compute as well. The
+benchmarks of the repository measure more, and more carefully: docs/performance.md.
 """
 TASKS, NBYTES = 5_000, 64 << 20         # tasks that do nothing; bytes of a transfer
 _OPS = """\

@@ -11,8 +11,7 @@ from typing import Any
 from mpiflow.cli.arguments import add_store, nbytes
 from mpiflow.cli.crating import make_crate
 from mpiflow.cli.files import deliver, read_bytes
-from mpiflow.errors import LaunchError, did_you_mean
-from mpiflow.peer.reading import near_file
+from mpiflow.errors import LaunchError, did_you_mean, near_file
 from mpiflow.report.console import say
 from mpiflow.report.prov import to_prov
 from mpiflow.report.provenance import provenance
@@ -23,13 +22,12 @@ from mpiflow.storage.runs import RECORD, run_folder, runs
 HELP = "give a run as RO-Crate, PROV-JSON or WfFormat"
 EPILOG = """\
 examples:
-  mpiflow export rocrate record.json -o crate     a folder with workflow, code, results,
-                                                  record, and the provenance of all of them
+  mpiflow export rocrate record.json -o crate     a folder with workflow, code, results, record, and the provenance of all of them
   mpiflow export prov record.json -o prov.json    the provenance as PROV-JSON of the W3C
   mpiflow export wfformat record.json             WfFormat 1.5 of WfCommons
 
-record.json is what 'run --record record.json' has written; 'last' is the last run
-of the store, and the beginning of a run's name is that run.
+record.json is what 'run --record record.json' has written; 'last' is the last
+run of the store, and the beginning of a run's name is that run.
 """
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mpiflow.errors import DocumentError, LaunchError, Problem
-from mpiflow.peer.reading import near_file
+from mpiflow.errors import DocumentError, LaunchError, Problem, near_file
 from mpiflow.report.console import say
 
 

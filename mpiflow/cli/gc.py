@@ -20,8 +20,8 @@ examples:
   mpiflow gc --older-than 30d     only what is older than 30 days
   mpiflow gc --keep-last 3        keep what the last three runs of each workflow refer to
 
-What a run that goes on uses is never deleted. If a run may be going on and nobody
-knows what it uses, nothing is, and the exit status is 1.
+What a run that goes on uses is never deleted. If a run may be going on and
+nobody knows what it uses, nothing is, and the exit status is 1.
 """
 
 

@@ -24,8 +24,8 @@ examples:
   mpiflow get rmsf.mean -o mean.csv            one column of a table
   mpiflow get 'sweep[T=300,seed=2]' -o a.h5    one instance of a loop
 
-What was not saved block by block is taken from the file of results that it is in,
-if that is as it was written. exit status: 1 if it is in neither.
+What was not saved block by block is taken from the file of results that it
+is in, if that is as it was written. exit status: 1 if it is in neither.
 """
 SUFFIXES = (".npy", *sorted(HDF5_SUFFIXES), ".csv")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mpiflow.cli.arguments import add_json, add_workflow, overrides
 from mpiflow.cli.files import deliver
-from mpiflow.errors import DocumentError, LaunchError, Problem, did_you_mean
-from mpiflow.peer.reading import Local, drafted, near_file
+from mpiflow.errors import DocumentError, LaunchError, Problem, did_you_mean, near_file
+from mpiflow.peer.reading import Local, drafted
 from mpiflow.report.dag import boxes, kinds
 from mpiflow.report.drawing import to_dot, to_json, to_mermaid, to_svg
 from mpiflow.report.summary import count
@@ -22,8 +22,8 @@ examples:
   mpiflow graph workflow.yaml -o dag.dot          for Graphviz
   mpiflow graph workflow.yaml --format mermaid    text for a README or a notebook
 
-Instances of a loop are one box with their number. If there are very many steps,
-those of a layer that do the same are one box as well; --all draws each.
+Instances of a loop are one box with their number. If there are very many
+steps, those of a layer that do the same are one box as well; --all draws each.
 """
 _FORMATS = {"svg": to_svg, "dot": to_dot, "mermaid": to_mermaid, "json": to_json}
 _SUFFIXES = {".svg": "svg", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".json": "json"}

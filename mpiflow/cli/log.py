@@ -18,7 +18,8 @@ examples:
   mpiflow log 'sweep[T=300]'           one instance of it
   mpiflow log fit --run 20261126-04    in a certain run, by the beginning of its name
 
-Lines that C or Fortran code prints by itself go to the terminal only: nobody can say which task they come from.
+Lines that C or Fortran code prints by itself go to the terminal only: nobody
+can say which task they come from.
 """
 
 

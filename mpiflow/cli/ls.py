@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 
-from mpiflow.catalog.queries import NUMBERS, TEXTS, parse_query
+from mpiflow.catalog.queries import NUMBERS, TEXTS, Facts, parse_query
 from mpiflow.cli.arguments import add_json, add_store
 from mpiflow.cli.stored import opened
 from mpiflow.errors import did_you_mean
-from mpiflow.report.console import say, warn
+from mpiflow.report.console import columns, say, warn
 from mpiflow.report.stored import as_values, facts, listing, operation_facts, operation_values, operations
 
 HELP = "list the datasets of a store, or its operations"
@@ -21,8 +22,8 @@ examples:
   mpiflow ls 'rm* or unit:angstrom' --all     by name or unit, older ones too
   mpiflow ls --operations 'seconds>10m'       operations that took long
 
-a query: NAME, KEY:PATTERN, KEY<NUMBER, and, or, not, ( ); patterns know * and ?,
-what has blanks stands in quotes
+a query: NAME, KEY:PATTERN, KEY<NUMBER, and, or, not, ( ); patterns know
+* and ?, what has blanks stands in quotes
   texts: {', '.join(TEXTS)}
   numbers: {', '.join(NUMBERS)}
 """
@@ -51,26 +52,24 @@ def execute(chosen: argparse.Namespace) -> int:
     if chosen.operations:
         known = contents.operations
         found = [item for item in known if fits(operation_facts(item, now))]
-        say(json.dumps(operation_values(found), indent=1) if chosen.json else operations(found, now))
+        say(json.dumps(operation_values(found), indent=1) if chosen.json else operations(found, now, columns()))
     else:
         known = [dataset for dataset in (contents.datasets if chosen.all else contents.newest)
                  if not dataset.instance or chosen.instances]
         found = [dataset for dataset in known if fits(facts(dataset, now))]
         say(json.dumps([as_values(dataset, contents) for dataset in found], indent=1) if chosen.json
-            else listing(found, contents, now))
-        if known and not found:
-            _hint(text, known)
+            else listing(found, contents, now, columns()))
+    if known and not found:
+        _hint(text, [operation_facts(item, now) for item in known] if chosen.operations else
+              [facts(item, now) for item in known])
     return 0
 
 
-def _hint(text: str, known: list) -> None:
+def _hint(text: str, known: Sequence[Facts]) -> None:
     """Say which word of a query that fits nothing may be misspelt."""
-    words = {"name": {one.name for one in known}, "tag": {tag for one in known for tag in one.tags},
-             "unit": {one.unit for one in known}, "workflow": {one.workflow for one in known},
-             "step": {made.step for one in known for made in one.blocks.values()}}
     for word in text.replace("(", " ").replace(")", " ").split():
         key, _, value = word.rpartition(":")
-        there = words.get(key or "name", set())
+        there = {one for facts in known for one in facts.texts.get(key or "name", ())}
         near = did_you_mean(value, there) if value not in (*there, "and", "or", "not") else ""
         if near:
             warn(f"nothing has the {key or 'name'} {value!r}{near}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import re
 import signal
@@ -34,43 +35,60 @@ from mpiflow.cli import (
     status,
     why,
 )
-from mpiflow.errors import InternalError, LaunchError, MpiflowError, did_you_mean
+from mpiflow.errors import InternalError, LaunchError, MpiflowError, did_you_mean, near_file
 from mpiflow.peer import leaving
 from mpiflow.peer.launch import launched_rank
 from mpiflow.report.console import report_error, say
+from mpiflow.report.fitting import folded
 
 VERBS = {"run": run, "plan": plan, "check": check, "graph": graph, "status": status, "why": why, "log": log, "report": report,
          "ls": ls, "show": show, "get": get, "gc": gc, "pack": pack, "schema": schema, "import": import_, "export": export,
          "slurm": slurm, "doctor": doctor, "bench": bench, "completion": completion}
+_DESCRIPTION = "Runs scientific workflows on a cluster with no master. All verbs but run work without MPI."
 _EPILOG = """\
 examples:
-  mpirun -n 8 python -m mpiflow workflow.yaml                  run a workflow on 8 ranks
-  mpirun -n 8 python -m mpiflow workflow.yaml --set n=1000     with another value of a parameter
-  mpirun -n 4 python -m mpiflow workflow.yaml --resume         go on after a crash or a stop, on as many ranks as you like
-  python -m mpiflow status                                     how the newest run stands, from a second shell or after it
-  python -m mpiflow why STEP                                   what a step waits for, or why it ran again or did not
-  python -m mpiflow log STEP                                   what its tasks have printed
-  python -m mpiflow plan workflow.yaml -n 64                   what would run where, without MPI
-  python -m mpiflow check workflow.yaml                        look for mistakes, without MPI
-  python -m mpiflow slurm workflow.yaml --nodes 4 --ntasks-per-node 8 --time 1:00:00 -o job.sh
-                                                               a jobscript for it
-  python -m mpiflow pack workflow.yaml -o flow.mpiflow         one file with all that it needs, to run elsewhere
-  python -m mpiflow graph workflow.yaml -o dag.svg             a picture of it
-  python -m mpiflow ls 'tag:md and size>1GiB'                  what the store holds, while a run goes on or after it
-  python -m mpiflow get rmsf -o rmsf.npy                       a dataset out of it; show rmsf says where it comes from
-  python -m mpiflow gc --older-than 30d --dry-run              what of it nobody needs any more
-  python -m mpiflow doctor                                     what works here, and what to do about what does not
-  python -m mpiflow schema > mpiflow.schema.json               the JSON Schema of workflows, for editors
-  python -m mpiflow import wfformat FILE.json -o workflow.yaml replay a workflow that was recorded elsewhere
-  python -m mpiflow report -o report.html                      the newest run as a page for a browser
-  python -m mpiflow export rocrate RECORD.json -o crate        a run as RO-Crate; prov and wfformat as well
+  mpirun -n 8 python -m mpiflow flow.yaml             run it on 8 ranks
+  mpirun -n 8 python -m mpiflow flow.yaml --set n=10  with another parameter
+  mpirun -n 4 python -m mpiflow flow.yaml --resume    go on after a crash
 
-exit status: 0 all went well, 1 a step failed or something is not there, 2 wrong input, 3 a bug of mpiflow, 75 stopped by a
-signal (TERM, INT, USR1): the same command with --resume goes on
+  mpiflow check flow.yaml               look for mistakes, without MPI
+  mpiflow plan flow.yaml -n 64          what would run where, without MPI
+  mpiflow graph flow.yaml -o dag.svg    a picture of it
+  mpiflow slurm flow.yaml --nodes 4 --ntasks-per-node 8 --time 90 -o job.sh
+                                        a jobscript for it
+  mpiflow pack flow.yaml -o a.mpiflow   one file with all that it needs
+  mpiflow schema > mpiflow.schema.json  the JSON Schema, for editors
+  mpiflow import wfformat FILE.json     a workflow that was recorded elsewhere
+
+  mpiflow status                        how the newest run stands
+  mpiflow why STEP                      what a step waits for, or why it ran
+  mpiflow log STEP                      what its tasks have printed
+  mpiflow report -o report.html         the newest run as a page for a browser
+  mpiflow export rocrate last -o crate  a run as RO-Crate
+
+  mpiflow ls 'tag:md and size>1GiB'     what the store holds
+  mpiflow get rmsf -o rmsf.npy          a dataset out of it
+  mpiflow gc --older-than 30d           delete what nobody needs any more
+  mpiflow doctor                        what works here and what does not
+
+exit status:
+  0   all went well
+  1   a step failed, or something is not there
+  2   wrong input
+  3   a bug of mpiflow
+  75  stopped by a signal (TERM, INT, USR1): with --resume it goes on
 """
 
 
 _CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Leaves lines of descriptions and examples as they are, but for those that are too long."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(part for line in text.splitlines()
+                         for part in folded(indent + line, width + 2))          # two columns are left free else
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,16 +124,15 @@ def command() -> NoReturn:
 
 def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """Give the parser of the whole command line, and that of each verb."""
-    parser = _Parser(prog="python -m mpiflow", description=mpiflow.__doc__, epilog=_EPILOG,
-                     formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False)
+    parser = _Parser(prog="python -m mpiflow", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=Help,
+                     add_help=False)
     parser.add_argument("-h", "--help", action="store_true", help="show this help")
     parser.add_argument("--version", action="store_true", help="show the version")
     verbs = parser.add_subparsers(dest="word", metavar="VERB", parser_class=_Parser)
     subparsers = {}
     for name, module in VERBS.items():
         subparsers[name] = verbs.add_parser(name, help=module.HELP, description=module.HELP, add_help=False,
-                                            epilog=getattr(module, "EPILOG", None),
-                                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                                            epilog=getattr(module, "EPILOG", None), formatter_class=Help)
         subparsers[name].add_argument("-h", "--help", action="store_true", help="show this help")
         module.add_arguments(subparsers[name])
         subparsers[name].set_defaults(verb=module)
@@ -142,8 +159,9 @@ def _understood(parser: argparse.ArgumentParser, subparsers: dict[str, argparse.
     if rest:
         verb = subparsers[arguments[0]]
         wrong = next((word for word in rest if word.startswith("-")), "").partition("=")[0]
-        near = did_you_mean(wrong, verb._option_string_actions) if wrong else ""
-        verb.error(f"unrecognized arguments: {' '.join(rest)}{near}")
+        known = {option.lstrip("-"): option for option in verb._option_string_actions if option.startswith("--")}
+        near = difflib.get_close_matches(wrong.lstrip("-"), sorted(known), n=1)     # without dashes, in which all are alike
+        verb.error(f"unrecognized arguments: {' '.join(rest)}" + (f"; did you mean '{known[near[0]]}'?" if near else ""))
     return chosen
 
 
@@ -154,4 +172,5 @@ def _with_verb(arguments: list[str]) -> list[str]:
         return arguments
     if first.startswith("-") or "." in first or "/" in first or os.path.exists(first):
         return ["run", *arguments]
-    raise LaunchError(f"no verb and no file {first!r}" + did_you_mean(first, VERBS) + f" (verbs: {', '.join(VERBS)})")
+    near = did_you_mean(first, VERBS) or near_file(first) or f"; the verbs are {', '.join(VERBS)}"
+    raise LaunchError(f"no verb and no file {first!r}{near}")

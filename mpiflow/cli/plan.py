@@ -10,12 +10,12 @@ import msgspec
 
 from mpiflow.cli.arguments import add_memory, add_store, add_workflow
 from mpiflow.cli.compiling import compiled
-from mpiflow.errors import LaunchError, did_you_mean
+from mpiflow.errors import LaunchError, did_you_mean, near_file
 from mpiflow.planning.forecast import forecast
 from mpiflow.planning.history import concerning, expectations
 from mpiflow.planning.machine import BANDWIDTH, LATENCY, Machine
 from mpiflow.planning.tasks import TaskGraph
-from mpiflow.report.console import say
+from mpiflow.report.console import columns, fit, say
 from mpiflow.report.planned import as_json, explanation, text
 from mpiflow.storage.history import Links, read_history
 
@@ -47,7 +47,8 @@ def execute(chosen: argparse.Namespace) -> int:
     if chosen.json:
         say(as_json(found, chosen.explain))
     else:
-        say(text(found) if chosen.explain is None else explanation(found, chosen.explain))
+        width = columns()
+        say(fit(text(found, width) if chosen.explain is None else explanation(found, chosen.explain, width)))
     return 0
 
 
@@ -78,7 +79,7 @@ def _links(file: Path) -> _Links:
     try:
         links = msgspec.json.decode(file.read_bytes(), type=_Links)
     except OSError as error:
-        raise LaunchError(f"--machine {file}: cannot read it: {error.strerror}") from None
+        raise LaunchError(f"--machine {file}: cannot read it: {error.strerror}{near_file(file)}") from None
     except msgspec.MsgspecError as error:
         raise LaunchError(f"--machine {file}: {error}") from None
     if min(links.latency) < 0 or min(links.bandwidth) <= 0:

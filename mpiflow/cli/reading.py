@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpiflow.errors import DocumentError, Problem
+from mpiflow.errors import DocumentError, Problem, near_file
 from mpiflow.peer.reading import read
 from mpiflow.peer.staging import beside
 from mpiflow.report.provenance import Ran
@@ -39,7 +39,7 @@ def read_source(ran: Ran, moved: Path | None = None) -> Source:
     try:
         data = file.read_bytes()
     except OSError as error:
-        problem = f"the workflow cannot be read: {error.strerror}; say where it is with --workflow FILE"
+        problem = f"the workflow cannot be read: {error.strerror}; say where it is with --workflow FILE{near_file(file)}"
         raise DocumentError([Problem(str(file), 0, 0, problem)]) from None
     local = read(file, ran.overrides, rank=0)
     if local.workflow is None:

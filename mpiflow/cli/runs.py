@@ -7,7 +7,7 @@ import socket
 import time
 from pathlib import Path
 
-from mpiflow.errors import LaunchError, did_you_mean
+from mpiflow.errors import LaunchError, did_you_mean, near_file
 from mpiflow.report.condition import Sight
 from mpiflow.storage.runs import RankState, birth, read_record, read_states, run_folder, runs
 
@@ -27,13 +27,14 @@ def chosen_run(store: Path, word: str | None) -> str:
     known = runs(store)
     if not known:
         raise LaunchError(f"{store} knows of no run: a run leaves something there when it has taken a second, or at its end"
-                          + ("" if store.exists() else " (there is no such folder)"))
+                          + ("" if store.exists() else f" (there is no such folder{near_file(store)})"))
     if word is None:
         return known[-1]
     found = [word] if word in known else [run for run in known if run.startswith(word)]
     if len(found) != 1:
         what = f"several runs begin with {word}" if found else f"{store} knows of no run {word}"
-        raise LaunchError(f"{what}{did_you_mean(word, known)} (the last ones: {', '.join((found or known)[-4:])})")
+        near = near_file(word) or did_you_mean(word, known)
+        raise LaunchError(f"{what}{near} (the last ones: {', '.join((found or known)[-4:])})")
     return found[0]
 
 

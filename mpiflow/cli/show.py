@@ -8,7 +8,7 @@ import time
 
 from mpiflow.cli.arguments import add_json, add_store
 from mpiflow.cli.stored import add_name, chosen_dataset, opened, unknown
-from mpiflow.report.console import say
+from mpiflow.report.console import columns, fit, say
 from mpiflow.report.stored import as_values, description, operation_values, operations
 from mpiflow.storage.contents import Contents, Dataset
 
@@ -39,12 +39,13 @@ def execute(chosen: argparse.Namespace) -> int:
     contents, now = opened(chosen.store), time.time()
     dataset = chosen_dataset(contents, chosen.name, chosen.workflow) or _block(contents, chosen.name)
     if dataset is not None:
-        say(json.dumps(as_values(dataset, contents), indent=1) if chosen.json else description(dataset, contents, now))
+        say(json.dumps(as_values(dataset, contents), indent=1) if chosen.json
+            else fit(description(dataset, contents, now, columns())))
         return 0
     found = [item for item in contents.operations if item.name == chosen.name]
     if not found:
         raise unknown(contents, chosen.name, [item.name for item in contents.operations])
-    say(json.dumps(operation_values(found), indent=1) if chosen.json else operations(found, now))
+    say(json.dumps(operation_values(found), indent=1) if chosen.json else operations(found, now, columns()))
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from mpiflow.cli.arguments import add_json
 from mpiflow.cli.runs import add_run, chosen_run, look
 from mpiflow.report.condition import Condition, Sight
-from mpiflow.report.console import renew, say
+from mpiflow.report.console import columns, fit, renew, say
 from mpiflow.report.status import status_json, status_text
 
 HELP = "say how a run stands, from a second shell while it goes on, or after its job was killed"
@@ -48,4 +48,4 @@ def execute(chosen: argparse.Namespace) -> int:
 
 
 def _told(sight: Sight, as_json: bool) -> str:
-    return json.dumps(status_json(sight), indent=1) if as_json else status_text(sight)
+    return json.dumps(status_json(sight), indent=1) if as_json else fit(status_text(sight, columns()))

@@ -61,4 +61,5 @@ def unknown(contents: Contents, name: str, others: Iterable[str] = ()) -> Launch
 def _some(names: Sequence[str]) -> str:
     if not names:
         return "; nothing has been saved yet"
-    return "; it has " + ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return ("; it has " + ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+            + ".\nWhat is made faster than it is saved is not saved, but where 'results:' names it")

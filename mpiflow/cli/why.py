@@ -7,7 +7,7 @@ import json
 
 from mpiflow.cli.arguments import add_json, add_store
 from mpiflow.cli.runs import add_run, chosen_run, look
-from mpiflow.report.console import say
+from mpiflow.report.console import fit, say
 from mpiflow.report.why import why, why_json, why_text
 
 HELP = "say what a step waits for now, or why it ran again, was kept, failed or never ran"
@@ -30,5 +30,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(chosen: argparse.Namespace) -> int:
     """Look at the files of the run, and at nothing else."""
     found = why(look(chosen.store, chosen_run(chosen.store, chosen.run)), chosen.step)
-    say(json.dumps(why_json(found), indent=1) if chosen.json else why_text(found))
+    say(json.dumps(why_json(found), indent=1) if chosen.json else fit(why_text(found)))
     return 0

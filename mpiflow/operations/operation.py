@@ -255,7 +255,8 @@ class Operation:
     def _bind(self, num_positional: int, keywords: Sequence[str]) -> tuple[str, ...]:
         names = self.named
         if num_positional > len(names) and not self.variadic:
-            raise TypeError(f"{self.name} takes {len(names)} arguments ({', '.join(names)}), not {num_positional}")
+            several = "s" if len(names) != 1 else ""
+            raise TypeError(f"{self.name} takes {len(names)} argument{several} ({', '.join(names)}), not {num_positional}")
         before = itertools.takewhile(lambda name: self.parameters[name].kind is not _ANY_NUMBER,
                                      (name for name in self.parameters if name not in self.told))
         positional = tuple(itertools.islice(before, num_positional))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from mpiflow.errors import near_file
 from mpiflow.operations.operation import Operation
 from mpiflow.workflow.programs import PLAIN
 
@@ -61,7 +62,7 @@ def find_program(name: str, word: str, inputs: Sequence[str], folder: Path) -> P
     if "/" in word:
         file = os.path.abspath(folder / os.path.expanduser(word))
         if not os.path.isfile(file):
-            raise ProgramError(f"no program {file}")
+            raise ProgramError(f"no program {file}{near_file(file)}")
         if not os.access(file, os.X_OK):
             raise ProgramError(f"{file} may not be run; chmod +x makes a program of it")
     else:

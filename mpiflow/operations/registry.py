@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterable
 from pathlib import Path
 
-from mpiflow.errors import did_you_mean
+from mpiflow.errors import did_you_mean, near_file
 from mpiflow.operations import arrays, neighbours, reductions, replaying
 from mpiflow.operations.operation import Operation
 from mpiflow.workflow.parsing import BINARY, COMPARE, UNARY
@@ -53,7 +53,7 @@ def load_module(path: Path, registry: Registry) -> str:
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise ModuleError(f"cannot read {path}: {error.strerror}") from None
+        raise ModuleError(f"cannot read {path}: {error.strerror}{near_file(path)}") from None
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     try:

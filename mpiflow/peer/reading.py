@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
-from mpiflow.errors import DocumentError, Problem, did_you_mean
+from mpiflow.errors import DocumentError, Problem, near_file
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.programs import Program, ProgramError, find_program
 from mpiflow.operations.registry import ModuleError, Registry, add_operation, adopt, builtin_operations, load_module
@@ -112,14 +112,6 @@ def _adopt(local: Local, written: Written) -> None:
             add_operation(item, local.registry)
         except ModuleError as error:
             local.workflow.fail((), str(error))
-
-
-def near_file(file: Path) -> str:
-    """Name the file that may be meant by one that is not there, as the end of an error message. Local."""
-    try:
-        return "" if file.exists() else did_you_mean(file.name, sorted(os.listdir(file.parent)), 0.75)
-    except OSError:
-        return ""
 
 
 def _load_inner(local: Local, folder: Path) -> None:

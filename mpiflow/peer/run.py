@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mpi4py import MPI
@@ -12,7 +13,7 @@ from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from mpiflow.catalog.catalog import merge_sources
-from mpiflow.catalog.entries import Hello, SourceEntry, decode_hello, encode
+from mpiflow.catalog.entries import Complaint, Hello, SourceEntry, decode_hello, encode
 from mpiflow.errors import DocumentError, LaunchError, MpiflowError, did_you_mean
 from mpiflow.operations.folders import Folders
 from mpiflow.operations.printed import NOTHING, Printed
@@ -128,6 +129,7 @@ class _Crew:
         request = self._request
         if self._local is None:
             self._local = read(request.file, request.overrides, self._name, written=request.written)
+            self._local.complaints += _misplaced(request.results)
         watch = Watch(Pulse(self.comm), request.watch, request.silence, early=EARLY * request.unreachable)
         guard = Guard(self.comm.rank, request.unreachable, watch.pace, abort)
         watch.unreached = lambda: guard.finding
@@ -251,6 +253,12 @@ def _seen_by(sources: Sequence[SourceEntry], names: Sequence[int]) -> list[Sourc
     """Give the sources with the numbers that ranks have now, where ``names`` are those that they had at first."""
     number = {name: rank for rank, name in enumerate(names)}
     return [replace(entry, holders=tuple(sorted(number[name] for name in entry.holders if name in number))) for entry in sources]
+
+
+def _misplaced(results: Path) -> list[Complaint]:
+    """Refuse what cannot hold results; else that would be found out when all is done. Local."""
+    there = next((path for path in (results, *results.parents) if path.exists()), results)
+    return [] if there.is_dir() else [Complaint(str(results), 0, 0, f"results go into a folder, and {there} is a file")]
 
 
 def _check_forced(request: Request, graph: TaskGraph) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 
 from mpiflow.errors import MpiflowError
+from mpiflow.report.fitting import folded
 from mpiflow.report.html import page
 from mpiflow.report.record import record
 from mpiflow.report.summary import failure, summary
@@ -106,6 +108,17 @@ def say(text: str, rank: int = 0) -> None:
     """Print ``text`` to standard output, on one rank."""
     if speaks(rank):
         _print(text, sys.stdout)
+
+
+def columns() -> int | None:
+    """Give the width of the terminal that standard output is; None if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def fit(text: str) -> str:
+    """Break lines that are wider than the terminal, if there is one."""
+    width = columns()
+    return text if width is None else "\n".join(part for line in text.splitlines() for part in folded(line, width))
 
 
 def renew(text: str) -> None:

@@ -11,7 +11,8 @@ from mpiflow.planning.explain import Choice, explain, reasons
 from mpiflow.planning.forecast import Forecast
 from mpiflow.planning.plan import Plan
 from mpiflow.planning.tasks import Kind, Task, TaskGraph
-from mpiflow.report.summary import count, human_bytes, table
+from mpiflow.report.fitting import table
+from mpiflow.report.summary import count, human_bytes
 
 ROWS = 40           # steps that are listed
 LINKS = 8           # links, and ranks with their memory
@@ -23,13 +24,13 @@ LINE = 70           # characters of a path
 
 # For people
 
-def text(found: Forecast) -> str:
-    """Say what runs where and why, what moves, and how long it takes against the lower bound."""
+def text(found: Forecast, width: int | None = None) -> str:
+    """Say what runs where and why, what moves, and how long it takes against the lower bound; tables are of this width."""
     plan, machine = found.plan, found.machine
     head = (f"{found.name}: plan {plan.digest[:12]} for {count(machine.size, 'rank')} on "
             f"{count(len(set(machine.nodes)), 'node')}; {count(len(plan.ranks), 'task')}")
-    return "\n".join([head, *table(_steps(found)), *_conditions(plan.graph), *_times(found), *_moved(plan), *_replicas(plan),
-                      *_memory(found)])
+    return "\n".join([head, *table(_steps(found), width), *_conditions(plan.graph), *_times(found), *_moved(plan),
+                      *_replicas(plan), *_memory(found)])
 
 
 def _steps(found: Forecast) -> list[list[str]]:
@@ -153,13 +154,13 @@ def _short(word: str) -> str:
 
 # One step
 
-def explanation(found: Forecast, step: str) -> str:
+def explanation(found: Forecast, step: str, width: int | None = None) -> str:
     """For each task of a step, show the ranks weighed, what they would cost, and the one chosen."""
     numbers = _tasks_of(found.plan, step)
     lines = [f"{step}: {count(len(numbers), 'task')}"]
     for choice in explain(found.plan, found.work, numbers[:EXPLAINED]):
         task = found.plan.graph.tasks[choice.task]
-        lines += [_heading(task, choice, found.plan), *table(_costs(choice))]
+        lines += [_heading(task, choice, found.plan), *table(_costs(choice), width)]
     if len(numbers) > EXPLAINED:
         lines.append(f"and {len(numbers) - EXPLAINED} more tasks (all of them: --json)")
     return "\n".join(lines)

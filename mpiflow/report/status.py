@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from mpiflow.errors import ranges
 from mpiflow.report.condition import Condition, Sight
+from mpiflow.report.fitting import table
 from mpiflow.report.progress import clock
-from mpiflow.report.summary import count, human_bytes, table
+from mpiflow.report.summary import count, human_bytes
 from mpiflow.storage.runs import RankState
 
 _STEPS = 30             # steps that are listed
 _RANKS = 64             # and ranks
 
 
-def status_text(sight: Sight) -> str:
-    """Say how the run stands, what each rank does, and how far each step is."""
-    return "\n".join([_head(sight), *_facts(sight), *table(_ranks(sight)), *_unseen(sight), *_steps(sight), *_advice(sight)])
+def status_text(sight: Sight, width: int | None = None) -> str:
+    """Say how the run stands, what each rank does, and how far each step is; tables are of this width."""
+    return "\n".join([_head(sight), *_facts(sight), *table(_ranks(sight), width), *_unseen(sight), *_steps(sight, width),
+                      *_advice(sight)])
 
 
 def status_json(sight: Sight) -> dict[str, Any]:
@@ -138,7 +141,7 @@ def _counts(sight: Sight) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _steps(sight: Sight) -> list[str]:
+def _steps(sight: Sight, width: int | None) -> list[str]:
     """One row for each step that is not done, and how many are."""
     counts = _counts(sight)
     open_steps = {name: states for name, states in counts.items() if set(states) != {"done"}}
@@ -146,7 +149,7 @@ def _steps(sight: Sight) -> list[str]:
     for name, states in list(open_steps.items())[:_STEPS]:
         others = ", ".join(f"{num} {state}" for state, num in states.items() if state != "done")
         rows.append([name, f"{states.get('done', 0)}/{sum(states.values())}", others])
-    lines = table(rows) if len(rows) > 1 else []
+    lines = table(rows, width) if len(rows) > 1 else []
     if len(open_steps) > _STEPS:
         lines.append(f"  and {len(open_steps) - _STEPS} more steps")
     if counts:
@@ -161,7 +164,10 @@ def _advice(sight: Sight) -> list[str]:
     if sight.condition is Condition.SILENT and sight.states:
         return ["the run was killed, or its nodes cannot be reached; if it is over, the same command with --resume goes on"]
     failed = next((task for task in sight.tasks if task.state == "failed"), None)
-    return [f"'why {failed.name}' says why, 'log {failed.name}' what it printed"] if failed else []
+    if failed is None:
+        return []
+    name = shlex.quote(failed.name)
+    return [f"why it failed: mpiflow why {name}", f"what it printed: mpiflow log {name}"]
 
 
 def _short(seconds: float) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from mpiflow.catalog.queries import Facts
 from mpiflow.errors import ranges
-from mpiflow.report.summary import count, human_bytes, table
+from mpiflow.report.fitting import table, table_rows
+from mpiflow.report.summary import count, human_bytes
 from mpiflow.storage.contents import Contents, Dataset, Operation
 from mpiflow.storage.records import Given, Made
 
@@ -65,7 +66,7 @@ def shape(dataset: Dataset) -> str:
     return (" × ".join(extents) or "one") + f" {form[0].dtype}"
 
 
-def listing(datasets: Sequence[Dataset], contents: Contents, now: float) -> str:
+def listing(datasets: Sequence[Dataset], contents: Contents, now: float, width: int | None = None) -> str:
     """A line for each dataset."""
     if not datasets:
         return "nothing"
@@ -75,9 +76,9 @@ def listing(datasets: Sequence[Dataset], contents: Contents, now: float) -> str:
     groups: dict[str, list[int]] = {}
     for number, dataset in enumerate(datasets, 1):
         groups.setdefault(dataset.workflow, []).append(number)
-    lines = [line.removeprefix("  ") for line in table(rows)]
+    lines = table_rows(rows, width and width + 2)
     return "\n".join(line for name, members in groups.items()
-                     for line in (f"workflow {name}", lines[0], *[lines[number] for number in members]))
+                     for line in (f"workflow {name}", *[line[2:] for number in (0, *members) for line in lines[number]]))
 
 
 def _where(dataset: Dataset, contents: Contents) -> str:
@@ -87,17 +88,17 @@ def _where(dataset: Dataset, contents: Contents) -> str:
     return ", ".join([*words, *([file[0].name] if file and file[1] else [])]) or "gone"
 
 
-def operations(found: Sequence[Operation], now: float) -> str:
+def operations(found: Sequence[Operation], now: float, width: int | None = None) -> str:
     """A line for each operation."""
     if not found:
         return "nothing"
     rows = [("operation", "code", "tasks saved", "seconds each", "made", "age", "steps")]
     rows += [(item.name, item.code[:8], item.num, f"{item.seconds / item.num:.3g}", human_bytes(item.nbytes),
               age(now - item.ended), ", ".join(item.steps[:3]) + ", …" * (len(item.steps) > 3)) for item in found]
-    return "\n".join(line.removeprefix("  ") for line in table(rows))
+    return "\n".join(line.removeprefix("  ") for line in table(rows, width and width + 2))
 
 
-def description(dataset: Dataset, contents: Contents, now: float) -> str:
+def description(dataset: Dataset, contents: Contents, now: float, width: int | None = None) -> str:
     """All that is known of one dataset."""
     made, missing, file = [*dataset.blocks.values()], contents.missing(dataset), contents.file(dataset)
     head = ", ".join(filter(None, (shape(dataset), dataset.unit, human_bytes(size(dataset)) if dataset.form else "")))
@@ -109,7 +110,7 @@ def description(dataset: Dataset, contents: Contents, now: float) -> str:
              ("blocks", f"{dataset.num}; in the store: {there}"), ("file", written)]
     lines = [f"{dataset.name}: {head}", *[f"  {name:9} {text}" for name, text in pairs if text]]
     if len(dataset.blocks) > 1:
-        lines += [f"  {line}" for line in _blocks(dataset)]
+        lines += [f"  {line}" for line in _blocks(dataset, width and width - 2)]
     return "\n".join([*lines, *_lineage(dataset, contents)])
 
 
@@ -134,14 +135,14 @@ def _inputs(inputs: Sequence[Given]) -> str:
     return ", ".join([*shown, *([f"and {len(inputs) - 8} more"] if len(inputs) > 8 else [])])
 
 
-def _blocks(dataset: Dataset) -> list[str]:
+def _blocks(dataset: Dataset, width: int | None) -> list[str]:
     numbers = sorted(dataset.blocks)
     rows: list[tuple] = [("block", "instance", "size", "seconds", "rank", "node", "id")]
     for number in numbers[:LINES]:
         made = dataset.blocks[number]
         instance = next((share.instance for share in made.shares if (share.name, share.number) == (dataset.name, number)), "")
         rows.append((number, instance, human_bytes(made.nbytes), f"{made.seconds:.3g}", made.rank, made.host, made.id[:12]))
-    return [*table(rows), *([f"  and {len(numbers) - LINES} more"] if len(numbers) > LINES else [])]
+    return [*table(rows, width), *([f"  and {len(numbers) - LINES} more"] if len(numbers) > LINES else [])]
 
 
 def _lineage(dataset: Dataset, contents: Contents) -> list[str]:

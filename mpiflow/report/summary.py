@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from mpiflow.catalog.states import State
 from mpiflow.errors import ranges
 from mpiflow.planning.reuse import Reason
 from mpiflow.planning.tasks import Input, Kind, missing
+from mpiflow.report.fitting import table
 
 if TYPE_CHECKING:
     from mpiflow.peer.outcome import Outcome, Request
@@ -26,13 +27,6 @@ def human_bytes(num: float) -> str:
             return f"{num:.0f} B" if unit == "B" else f"{num:.1f} {unit}"
         num /= 1024
     raise AssertionError
-
-
-def table(rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Align columns; the first row is the heading."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def summary(outcome: Outcome) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from mpiflow.catalog.entries import Complaint, SourceEntry
-from mpiflow.errors import MachineError
+from mpiflow.errors import MachineError, near_file
 from mpiflow.planning.instances import source_of
 from mpiflow.planning.sources import generator
 from mpiflow.planning.tasks import Block
@@ -46,7 +46,10 @@ def discover(workflow: Workflow, folder: Path, rank: int) -> tuple[tuple[SourceE
     broken = workflow.broken_datasets()
     for name, dataset in workflow.document.datasets.items():
         packed = matching(dataset.file, workflow.inputs) if dataset.file else []
-        for file in () if name in broken else packed or _matches(dataset, folder):
+        files = () if name in broken else packed or _matches(dataset, folder)
+        if not files and dataset.file:
+            workflow.near[name] = near_file(folder / os.path.expanduser(dataset.file))
+        for file in files:
             try:
                 entries.append(_describe(name, dataset, file, rank, workflow.inputs.get(file)))
             except MachineError as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from mpiflow.errors import DocumentError, did_you_mean
+from mpiflow.errors import DocumentError, did_you_mean, near_file
 from mpiflow.workflow.drafting import Draft, Other, draft
 from mpiflow.workflow.expressions import Collected, Column, Expression, Ref, renamed, walk
 from mpiflow.workflow.filters import FilterError
@@ -334,7 +334,7 @@ class _Composer:
             try:
                 self._sources[file] = unfilled(decode(self._read(file), shown), shown)
             except OSError as error:
-                located.report(path, f"cannot read {shown}: {error.strerror or error}", offset=0)
+                located.report(path, f"cannot read {shown}: {error.strerror or error}{near_file(error.filename)}", offset=0)
                 return None
             except DocumentError as error:
                 located.problems += error.problems

@@ -44,8 +44,8 @@ def misfits(where: Expression) -> Iterator[tuple[Expression, str]]:
             yield part, f"'where' can only have {_FORMS}"
         elif name not in _COMPARISONS | _ARITHMETIC | _LOGIC:
             yield part, f"'where' has no operation {name!r}" + (did_you_mean(name, _LOGIC) or f"; it can have {_FORMS}")
-        elif part.keywords or len(part.arguments) != _NUM_ARGUMENTS.get(name, 2):
-            yield part, f"{name} takes {_NUM_ARGUMENTS.get(name, 2)} arguments here, without names"
+        elif part.keywords or len(part.arguments) != (num := _NUM_ARGUMENTS.get(name, 2)):
+            yield part, f"{name} takes {num} argument{'s' * (num != 1)} here, without names"
 
 
 def holds(where: Expression, values: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from mpiflow.errors import DocumentError, did_you_mean
+from mpiflow.errors import DocumentError, did_you_mean, near_file
 from mpiflow.workflow.expressions import Chosen, Column, Expression, Item, Ref, Spread, walk
 from mpiflow.workflow.filters import FilterError, holds, misfits
 from mpiflow.workflow.located import Located, Path
@@ -163,7 +163,7 @@ class _Reader:
         try:
             text = decode(self._read(values.file), values.file)
         except OSError as error:
-            self._located.report(here, f"cannot read {values.file}: {error.strerror or error}")
+            self._located.report(here, f"cannot read {values.file}: {error.strerror or error}{near_file(error.filename)}")
             return None
         except DocumentError as error:
             self._located.report(here, f"{error}")
