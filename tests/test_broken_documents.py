@@ -163,7 +163,7 @@ KINDS = [
     own("unknown argument under in", "{run: shift, in: {x: a, ‹y: a}, with: {by: 2}}", "shift has no argument 'y'"),
     total("missing argument", "‹clip(a, 0)", "clip: argument 'high' is missing"),
     own("missing argument by name", "{run: ‹shift, in: {x: a}}", "shift: argument 'by' is missing"),
-    total("too many arguments", "‹sqrt(a, b)", "sqrt takes 1 arguments (x), not 2"),
+    total("too many arguments", "‹sqrt(a, b)", "sqrt takes 1 argument (x), not 2"),
     total("argument by place and by name", "‹sum(a, x=b)", "sum: argument 'x' is given twice"),
     total("a constant where a dataset is needed", "sum(‹3)", "sum needs a dataset here, not 3"),
     total("a constant in a sum that is split", "sum(a + b + ‹3)", "but 3 is no dataset"),

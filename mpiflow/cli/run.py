@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mpiflow.cli.arguments import add_memory, add_store, add_workflow, overrides
 from mpiflow.errors import DocumentError, LaunchError, MpiflowError
+from mpiflow.operations.logged import LEVELS
 from mpiflow.peer import leaving, watch
 from mpiflow.peer.launch import PATIENCE, join_world
 from mpiflow.peer.memory import return_memory
@@ -55,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what happened to FILE, as a page for a browser")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write what happened to FILE, as a trace for ui.perfetto.dev")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what happened to FILE, as JSON")
+    parser.add_argument("--log-level", choices=LEVELS, default="warning", metavar="LEVEL",
+                        help="what of Python's logging each rank keeps with the lines of its tasks, for 'mpiflow log': 'error', "
+                             "'warning' (the default), 'info' or 'debug'; warnings and errors are printed as well")
     parser.add_argument("--progress", choices=MODES, default="auto", metavar="MODE",
                         help="how far the run has come: 'live' on a terminal, 'lines' in a log, at first after 10 s, then ever "
                              "rarer; 'auto' (the default) finds out; 'off'")
@@ -88,7 +92,7 @@ def execute(chosen: argparse.Namespace) -> int:
     request = peer.Request(chosen.workflow, given, chosen.results, chosen.keep_going, chosen.store.absolute(), chosen.replan,
                            chosen.save, resume, tuple(chosen.force), chosen.grace,
                            chosen.cache and chosen.cache.absolute(), chosen.watch, chosen.unreachable, chosen.silence,
-                           chosen.memory, chosen.scratch.absolute(), bool(files))
+                           chosen.memory, chosen.scratch.absolute(), bool(files), log_level=chosen.log_level)
     live = Live(request.store, chosen.progress)
 
     def conclude(outcome: peer.Outcome) -> None:

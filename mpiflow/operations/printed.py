@@ -20,7 +20,7 @@ _PIECE = 1 << 20        # bytes of a program's output that are read at a time
 
 NOTHING: Mapping[str, str] = {}
 
-Keep = Callable[[int, str, str, Sequence[str]], None]       # takes number and name of a task, "out" or "err", and lines
+Keep = Callable[[int, str, str, Sequence[str]], None]       # takes number and name of a task, "out", "err" or "log", and lines
 
 
 class Printed:

@@ -50,6 +50,7 @@ class Request:
         share: What values of these may take on every rank, which all get at the end, the smallest first [bytes].
         embedded: Whether the process goes on after the run, and has use for values.
         again: Whether ranks may hold blocks from before.
+        log_level: What of Python's logging each rank keeps; empty to leave that to the program.
     """
 
     file: Path
@@ -74,6 +75,7 @@ class Request:
     share: int = 0
     embedded: bool = False
     again: bool = False
+    log_level: str = ""
 
     @property
     def blocks(self) -> Path:

@@ -6,6 +6,7 @@ in another one. Blocks have the same numbers and ids in all rounds.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -50,6 +51,7 @@ from mpiflow.planning.reuse import Reuse, reuse
 from mpiflow.planning.tasks import Kind, TaskGraph
 from mpiflow.storage.spill import Spill
 
+_log = logging.getLogger(__name__)
 MOST = 0.7              # of the memory that is available on a node: what blocks may take if the user does not say
 
 
@@ -185,6 +187,8 @@ class Round:
         setting.printed.doing, setting.printed.name_of = self._loop.inside_task, lambda task: graph.tasks[task].name
         self._teller = setting.observe and Teller(self._view, setting.observe, 0.0 if setting.again else FIRST)
         exchange(epochs, b"")                   # all have a plan
+        _log.info("plan %s: %d of %d tasks here, %.3f s expected", plan.digest[:12], plan.ranks.count(comm.rank), len(plan.ranks),
+                  plan.seconds)
         left.starts.append(time.time())
         if isinstance(transfers, Timed):
             transfers.begin()

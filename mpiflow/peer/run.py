@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from mpiflow.catalog.catalog import merge_sources
 from mpiflow.catalog.entries import Complaint, Hello, SourceEntry, decode_hello, encode
 from mpiflow.errors import DocumentError, LaunchError, MpiflowError, did_you_mean
 from mpiflow.operations.folders import Folders
+from mpiflow.operations.logged import Logged
 from mpiflow.operations.printed import NOTHING, Printed
 from mpiflow.operations.values import Value
 from mpiflow.peer.epochs import Epochs, exchange
@@ -41,6 +44,7 @@ from mpiflow.storage.lines import Lines
 from mpiflow.storage.runs import run_folder
 
 __all__ = ["Outcome", "Request", "View", "run"]
+_log = logging.getLogger(__name__)
 
 
 def run(comm: MPI.Comm, request: Request, conclude: Callable[[Outcome], None],
@@ -117,6 +121,9 @@ class _Crew:
         self._lines: Lines | None = None
         self._printed = printed
         self._printed.listen()                   # before modules of operations ask for these streams
+        self._logged = Logged(request.log_level, printed) if request.log_level else None
+        if self._logged:
+            self._logged.listen()
 
     def attempt(self, conclude: Callable[[Outcome], None]) -> Outcome:
         """Meet the others, and go on from where all are. **Collective**.
@@ -160,6 +167,8 @@ class _Crew:
     def close(self) -> None:
         """Give back what this process had."""
         self.folders.close()
+        if self._logged:
+            self._logged.close()
         self._printed.close()
         if self._lines:
             self._lines.close()
@@ -201,6 +210,8 @@ class _Crew:
         if self._lines is None:
             self._lines = Lines(run_folder(request.store.absolute(), run), self._name)
             self._printed.keep, self._printed.flush = self._lines.append, self._lines.flush
+        _log.info("%s: rank %d of %d on %s, process %d; %d tasks", request.file, comm.rank, comm.size, hosts[comm.rank],
+                  os.getpid(), len(graph.tasks))
         machine = measured(comm, epochs, hosts)
         if request.memory is not None:
             machine = dataclasses.replace(machine, memory=(request.memory,) * comm.size)

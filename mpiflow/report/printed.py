@@ -31,6 +31,18 @@ def lines_of(sight: Sight, word: str, lines: Iterable[Printed]) -> list[Printed]
     return sorted(found, key=lambda item: (begins[item[1].task, item[0]], item[1].task, item[0]))
 
 
+def lines_on(rank: int, lines: Iterable[Printed]) -> list[Printed]:
+    """Choose the lines of one rank, by its number at first."""
+    return [(name, line) for name, line in lines if name == rank]
+
+
+def rank_text(found: Sequence[Printed]) -> str:
+    """Write the lines of a rank in their order, each with its time and task."""
+    written = [f"{datetime.fromtimestamp(line.time).isoformat(timespec='milliseconds')[11:]} {line.name or '-'}: {line.text}"
+               for _, line in found]
+    return "\n".join(written) if written else "nothing was printed or logged there"
+
+
 def lines_text(found: Sequence[Printed], word: str) -> str:
     """Write them under a head for each task and rank."""
     written, last = [], None

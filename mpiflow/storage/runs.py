@@ -257,13 +257,13 @@ class RankState(Struct, frozen=True):
 
 
 class Line(Struct, frozen=True):
-    """One line that a task has printed.
+    """One line that a task has printed, or that was logged on a rank.
 
     Attributes:
         time: When, as a time of day [s].
-        task: Its number; -1 for a note of ours.
+        task: Its number; -1 for what belongs to none.
         name: Its step and instance: sweep[T=300].
-        stream: "out" or "err".
+        stream: "out" or "err"; "log" for what was logged and is not on standard error.
         text: The line, without its end.
     """
 
