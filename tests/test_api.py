@@ -464,6 +464,7 @@ def test_the_cells_of_the_notebook_run_and_show_what_is_stored(here):
             assert [item["output_type"] for item in made] == [item["output_type"] for item in cell["outputs"]]
             kinds += [set(item.get("data", {"text": ""})) for item in made]
     assert kinds.count({"text/plain", "text/html"}) == 3        # the DAG, the plan, the run
+    assert names["run"].report()._repr_html_().startswith("<iframe srcdoc=\"&lt;!doctype html&gt;")
     assert names["run"]["share"].sum() == pytest.approx(0.5, abs=0.01) and names["spread"].state == "done"
     assert [(kind, source) for kind, source in make.CELLS] == [
         (cell["cell_type"], "".join(cell["source"])) for cell in stored["cells"]]

@@ -9,6 +9,7 @@ from made_up import made_up
 from test_html import NASTY, nasty
 
 from mpiflow.report.html import page
+from mpiflow.report.inline import report_html
 
 PARTS = ("overview", "workflow", "timeline", "bytes", "memory", "critical", "accuracy", "failures", "results", "provenance")
 RESULTS = [{"file": "/work/results/modes.h5", "written": True, "previews": [
@@ -167,6 +168,21 @@ def test_texts_of_users_are_texts(browser, tmp_path):
     browser.type("script")
     assert browser.evaluate("document.title").startswith("</script>") and text(browser, "#name") == NASTY
     assert browser.evaluate("document.querySelectorAll('img').length") == 0 and browser.complaints == []
+
+
+def test_in_the_frame_of_a_notebook_it_works_as_well(browser, tmp_path):
+    file = tmp_path / "notebook.html"
+    shown = report_html(page(made_up(size=4, blocks=8, temperatures=3, seeds=4)))
+    file.write_text(f"<!doctype html><title>notebook</title>{shown}")
+    browser.complaints.clear()
+    browser.look(1000, 800)
+    browser.open(f"file://{file}")
+    inside = "document.querySelector('iframe').contentDocument"
+    browser.wait_for(f"{inside}.querySelector('.figures') !== null")
+    browser.evaluate(f"{inside}.querySelector('#tab-timeline').click()")
+    browser.wait_for(f"{inside}.querySelector('main canvas') !== null")
+    assert browser.evaluate(f"{inside}.querySelector('#name').innerText") == "adk-landscape" and browser.complaints == []
+    assert browser.evaluate(f"{inside}.body.scrollWidth - {inside}.body.clientWidth") <= 0
 
 
 def test_thousands_of_steps_are_shown_by_families(browser, tmp_path):

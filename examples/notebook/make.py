@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+MOST = 100_000          # characters of what a cell shows; more is not stored
 CELLS = [
     ("markdown", """\
 # Even and odd, in a notebook
@@ -53,6 +54,11 @@ run"""),
     ("code", """\
 run["share"].sum()"""),
     ("markdown", """\
+Its report, in place: timeline, what moved, memory, where results come from. Run this cell to see it; it is too large to be
+stored here."""),
+    ("code", """\
+run.report()"""),
+    ("markdown", """\
 ## One expression at a time
 
 A session gives handles at once. What they stand for is computed when a value is asked for, and each recipe once."""),
@@ -78,8 +84,9 @@ def outputs(source: str, names: dict[str, Any]) -> list[dict[str, Any]]:
         found.append({"output_type": "stream", "name": "stdout", "text": printed.getvalue().splitlines(keepends=True)})
     if value is not None:
         shown = {"text/plain": repr(value).splitlines(keepends=True)}
-        if hasattr(value, "_repr_html_"):
-            shown["text/html"] = value._repr_html_().splitlines(keepends=True)
+        page = value._repr_html_() if hasattr(value, "_repr_html_") else ""
+        if 0 < len(page) <= MOST:
+            shown["text/html"] = page.splitlines(keepends=True)
         found.append({"output_type": "execute_result", "execution_count": 1, "metadata": {}, "data": shown})
     return found
 

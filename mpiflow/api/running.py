@@ -6,6 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,11 @@ from mpiflow.peer.launch import check_comm, join_world
 from mpiflow.peer.outcome import STOPPED, Outcome, Request
 from mpiflow.peer.stopping import Stops
 from mpiflow.report.console import NOWHERE, Files, keep_outcome
-from mpiflow.report.inline import run_html
+from mpiflow.report.html import page
+from mpiflow.report.inline import report_html, run_html
 from mpiflow.report.record import record
 from mpiflow.report.summary import count, failure, human_bytes, summary
+from mpiflow.storage.preview import result_files
 
 if TYPE_CHECKING:
     from mpiflow.peer.launch import MPI
@@ -165,6 +168,13 @@ class Run(Mapping):
         """What else the user should know."""
         return self.outcome.warnings
 
+    def report(self) -> Report:
+        """Give the report of the run, which a notebook shows in place. Local; previews are read from files of results.
+
+        It has more than 1 MB, all of which a notebook stores; ``run(..., report=FILE)`` leaves it beside the notebook.
+        """
+        return Report(self.outcome.workflow.document.name, page(self.record, result_files(self.record)))
+
     def raise_failure(self) -> None:
         """Raise what went wrong, if anything did; on every rank alike.
 
@@ -268,6 +278,25 @@ class Run(Mapping):
         shown = {name: _form(self[name]) if name in self else f"on ranks {ranges(ranks)}; value({name!r}) brings it"
                  for name, ranks in self.blocks.items()}
         return run_html(self.summary.splitlines()[0], self.summary + ("\n" + self.failure if self.failure else ""), shown)
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """The report of a run, one page that needs nothing else.
+
+    Attributes:
+        name: Of the workflow.
+        html: The page.
+    """
+
+    name: str
+    html: str
+
+    def __repr__(self) -> str:
+        return f"<report of {self.name}, {human_bytes(len(self.html))}>"
+
+    def _repr_html_(self) -> str:
+        return report_html(self.html)
 
 
 def _form(value: Value) -> str:

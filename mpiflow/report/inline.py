@@ -97,6 +97,12 @@ def plan_html(found: Forecast, text: str) -> str:
             "</details></div>")
 
 
+def report_html(page: str) -> str:
+    """Show a report in a frame; ``page`` is all of it."""
+    return (f'<iframe srcdoc="{escape(page)}" title="report" '
+            'style="width:100%;height:640px;border:1px solid #8884;border-radius:4px"></iframe>')
+
+
 def run_html(head: str, summary: str, values: Mapping[str, str]) -> str:
     """Show what came of a run: its values, and its summary.
 

@@ -90,7 +90,7 @@ function show(key) {
   main.scrollTop = 0;
   item.draw(section);
   try {
-    history.replaceState(null, "", `#${item.key}`);
+    if (location.protocol !== "about:") history.replaceState(null, "", `#${item.key}`);     // in a notebook it has no address
   } catch {
     /* some viewers have no address */
   }
