@@ -45,6 +45,8 @@ test: lint examples/adk/adk.h5md $(SURVIVING)/.installed
 
 # Exports, by the official validators, which have an environment of their own: they bring 40 packages.
 CRATES := .venv-crate
+# make validate WFFORMAT=wfcommons-schema.json: that of WfFormat 1.5, which is in no package, besides
+WFFORMAT ?=
 $(CRATES)/.installed: tests/provenance/validate.py
 	$(PYTHON) -m venv $(CRATES)
 	$(CRATES)/bin/python -m pip install --quiet roc-validator prov
@@ -58,7 +60,9 @@ validate: $(VENV)/.installed $(CRATES)/.installed
 	    python -m mpiflow examples/$$w.yaml --results $$name --store $$name/store --record $$name/record.json && \
 	    python -m mpiflow export rocrate $$name/record.json -o $$name/crate && \
 	    python -m mpiflow export prov $$name/record.json -o $$name/prov.json && \
-	    $(CRATES)/bin/python tests/provenance/validate.py $$name/crate $$name/prov.json || exit 1; done
+	    $(CRATES)/bin/python tests/provenance/validate.py $$name/crate $$name/prov.json && \
+	    python -m mpiflow export wfformat $$name/record.json -o $$name/wfformat.json && \
+	    { test -z '$(WFFORMAT)' || python tests/provenance/validate.py --schema '$(WFFORMAT)' $$name/wfformat.json; } || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(SURVIVING) $(CRATES) build *.egg-info examples/adk/adk.h5md examples/chain/simulate

@@ -1,4 +1,4 @@
-"""Validate exports with the official tools: RO-Crates with roc-validator, PROV-JSON with prov.
+"""Validate exports with the official tools: RO-Crates with roc-validator, PROV-JSON with prov, WfFormat with its JSON Schema.
 
 These bring 40 packages that nothing else needs, so they have an environment of their own:
 
@@ -6,13 +6,16 @@ These bring 40 packages that nothing else needs, so they have an environment of 
     .venv-crate/bin/pip install roc-validator prov
     .venv-crate/bin/pip install --no-deps 'rocrate==0.13.0'      # has the context of RO-Crate 1.1 as a file
     .venv-crate/bin/python tests/provenance/validate.py CRATE... PROV.json...
+    .venv/bin/python tests/provenance/validate.py --schema wfcommons-schema.json WFFORMAT.json...
 
 The context of RO-Crate 1.1 comes from the package rocrate instead of w3id.org, so that no network is needed. All required
-checks of the profile must pass; recommended ones that do not are listed. Exit status 1 if anything is not valid.
+checks of the profile must pass; recommended ones that do not are listed. Exit status 1 if anything is not valid. The schema of
+WfFormat 1.5 is in no package (wfcommons asks GitHub for it): it is in the repository wfcommons/WfFormat, at its tag v1.5.
 """
 
 import importlib.util
 import io
+import json
 import sys
 import urllib.request
 import urllib.response
@@ -50,7 +53,6 @@ def validate_crate(folder, severity):
         headers = {"Content-Type": "application/ld+json"}       # noqa: RUF012
 
         def json(self):
-            import json
             return json.loads(self.content)
 
         def raise_for_status(self):
@@ -76,7 +78,18 @@ def validate_prov(file):
     return [] if again == document else ["it is another document after a round trip"]
 
 
+def validate_wfformat(file, schema):
+    from jsonschema import Draft202012Validator
+    found = Draft202012Validator(json.loads(Path(schema).read_text())).iter_errors(json.loads(Path(file).read_text()))
+    return [f"{one.json_path}: {one.message}" for one in found]
+
+
 def main():
+    if sys.argv[1] == "--schema":
+        issues = {file: validate_wfformat(file, sys.argv[2]) for file in sys.argv[3:]}
+        for file, wrong in issues.items():
+            print(f"{file}: {'NOT VALID' if wrong else 'valid'}", *wrong, sep="\n  ")
+        return int(any(issues.values()))
     urllib.request.install_opener(urllib.request.build_opener(Handler))
     wrong = 0
     for word in sys.argv[1:]:
