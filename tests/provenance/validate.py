@@ -10,7 +10,8 @@ These bring 40 packages that nothing else needs, so they have an environment of 
 
 The context of RO-Crate 1.1 comes from the package rocrate instead of w3id.org, so that no network is needed. All required
 checks of the profile must pass; recommended ones that do not are listed. Exit status 1 if anything is not valid. The schema of
-WfFormat 1.5 is in no package (wfcommons asks GitHub for it), but in the repository wfcommons/WfFormat; since October 2024 with # in names.
+WfFormat 1.5 is in no package (wfcommons asks GitHub for it), but in the repository wfcommons/WfFormat; since October 2024 names
+may have a # in it.
 """
 
 import importlib.util
