@@ -58,7 +58,8 @@ validate: $(VENV)/.installed $(CRATES)/.installed
 	for w in scenarios/7-mixed inner/workflow sweeps/workflow; do \
 	    name=out/validate/$$(dirname $$w); \
 	    python -m mpiflow examples/$$w.yaml --results $$name --store $$name/store --record $$name/record.json && \
-	    python -m mpiflow export rocrate $$name/record.json -o $$name/crate && \
+	    python -m mpiflow export rocrate $$name/record.json -o $$name/crate --affiliation 'An institute' \
+	        --license https://spdx.org/licenses/CC0-1.0 && \
 	    python -m mpiflow export prov $$name/record.json -o $$name/prov.json && \
 	    $(CRATES)/bin/python tests/provenance/validate.py $$name/crate $$name/prov.json && \
 	    python -m mpiflow export wfformat $$name/record.json -o $$name/wfformat.json && \

@@ -22,7 +22,8 @@ def crate(ran, tmp_path_factory):
     """The folder of a crate, and its entities by their ids."""
     from mpiflow.cli.main import main
     folder = tmp_path_factory.mktemp("crates") / "crate"
-    assert main(["export", "rocrate", str(ran / "record.json"), "-o", str(folder), "--author", "A. Nother"]) == 0
+    assert main(["export", "rocrate", str(ran / "record.json"), "-o", str(folder), "--author", "A. Nother",
+                 "--affiliation", "An institute"]) == 0
     metadata = json.loads((folder / "ro-crate-metadata.json").read_text())
     return folder, {entity["@id"]: entity for entity in metadata["@graph"]}
 
@@ -83,7 +84,7 @@ def test_a_crate_names_only_entities_that_are_there(crate):
 def test_a_crate_has_every_file_with_its_hash_and_nothing_else(crate):
     folder, entities = crate
     files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()} - {"ro-crate-metadata.json"}
-    assert files == {"w.yaml", "ops.py", "out/st.h5", "out/quick.npy", "out/sweep.h5", "record.json"}
+    assert files == {"w.yaml", "ops.py", "out/st.h5", "out/quick.npy", "out/sweep.h5", "record.json", "README.md"}
     assert set(references(entities["./"]["hasPart"])) == files
     for file in files:
         data = (folder / file).read_bytes()
@@ -93,6 +94,9 @@ def test_a_crate_has_every_file_with_its_hash_and_nothing_else(crate):
 def test_a_crate_is_what_provenance_run_crate_asks_for(crate):
     _, entities = crate
     root, workflow = entities["./"], entities["w.yaml"]
+    assert entities["README.md"]["encodingFormat"] == "text/markdown" and references(entities["README.md"]["about"]) == ["./"]
+    assert entities[root["publisher"]["@id"]]["name"] == "An institute"
+    assert entities["#author"]["affiliation"] == root["publisher"]
     profiles = references(root["conformsTo"])
     assert {"https://w3id.org/ro/wfrun/provenance/0.5", "https://w3id.org/ro/wfrun/workflow/0.5"} <= set(profiles)
     assert root["mainEntity"] == {"@id": "w.yaml"} and root["license"] and root["datePublished"]
@@ -134,7 +138,7 @@ def test_a_crate_is_not_made_over_something_and_says_what_has_changed(ran, comma
     (tmp_path / "w.yaml").write_text((ran / "w.yaml").read_text() + "\n# another\n")
     ended = command("export", "rocrate", ran / "record.json", "-o", tmp_path / "c", "--workflow", tmp_path / "w.yaml", "--json")
     said = json.loads(ended.out)
-    assert "changed since" in said["left_out"]["w.yaml"] and said["files"] == 5      # ops.py is not there
+    assert "changed since" in said["left_out"]["w.yaml"] and said["files"] == 6      # ops.py is not there
     ended = command("export", "rocrate", ran / "record.json", "-o", tmp_path / "d", "--workflow", tmp_path / "gone.yaml")
     assert ended.status == 2 and "say where it is with --workflow FILE" in ended.err
     assert not list(tmp_path.glob(".*.part"))

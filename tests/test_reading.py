@@ -183,7 +183,7 @@ def test_a_problem_at_a_part_of_an_expression_has_its_place(step, wanted, argume
      "'a.npy' is the file of 's' too; only an HDF5 file can hold several results"),
     (MINIMAL + "results: {s: a.h5, d: a.h5/b.npy}\n", 5, 23, "a part of the path 'a.h5/b.npy' is itself a result file"),
     (MINIMAL.replace("stop: 3", "stop: $n"), 4, 31, "no parameter 'n'"),
-    (MINIMAL.replace("stop: 3", "stop: $n") + "params: {m: 3}\n", 4, 31, "no parameter 'n'"),
+    (MINIMAL.replace("stop: 3", "stop: $n") + "params: {m: 3}\n", 4, 31, "no parameter 'n'; there is m"),
     (MINIMAL.replace("sum(d)", "'sum(d, axis=$n)'"), 3, 25, "no parameter 'n'"),
     (MINIMAL.replace("sum(d)", "sum(d, axis=0)"), 3, 15,
      "not an expression: '(' was never closed; inside { } an expression with a comma needs quotes"),

@@ -227,7 +227,7 @@ def test_a_value_from_the_command_line_wins():
 
 
 @pytest.mark.parametrize(("given", "message"), [
-    ({"m": "1"}, (2, 1, "--set m: the document has no parameter 'm'")),
+    ({"m": "1"}, (2, 1, "--set m: the document has no parameter 'm'; there is n")),
     ({"nn": "1"}, (2, 1, "--set nn: the document has no parameter 'nn'; did you mean 'n'?")),
     ({"n": ""}, (3, 3, "--set n=: a value is missing")),
     ({"n": "010"}, (3, 3, "--set n=010: '010' starts with 0: write the number without it, or quote it if it is text")),
@@ -321,4 +321,4 @@ def test_both_readers_find_the_same_values_at_the_same_places(text):
 
 
 def test_a_place_inside_a_text_is_found_after_quick_reading():
-    assert only_problem("params: {n: 1}\na: 'x $n'\nb: {run: 'some $m'}") == (3, 16, "no parameter 'm'")
+    assert only_problem("params: {n: 1}\na: 'x $n'\nb: {run: 'some $m'}") == (3, 16, "no parameter 'm'; there is n")

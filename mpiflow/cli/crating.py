@@ -15,6 +15,7 @@ from mpiflow.cli.reading import Source, read_source
 from mpiflow.errors import LaunchError
 from mpiflow.report.provenance import Provenance, Record
 from mpiflow.report.rocrate import METADATA, CrateFile, CrateFiles, to_rocrate
+from mpiflow.report.summary import count
 from mpiflow.storage.pack import is_inside
 
 RECORD = "record.json"
@@ -35,7 +36,8 @@ class Made:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def make_crate(found: Provenance, data: bytes, folder: Path, moved: Path | None, author: str, license: str, most: int) -> Made:
+def make_crate(found: Provenance, data: bytes, folder: Path, moved: Path | None, author: str, license: str, most: int,
+               affiliation: str = "") -> Made:
     """Make the folder of a crate; it appears when it is complete.
 
     Args:
@@ -46,6 +48,7 @@ def make_crate(found: Provenance, data: bytes, folder: Path, moved: Path | None,
         author: Who ran it.
         license: URL or text.
         most: Copy input files of at most this size together [bytes].
+        affiliation: The organization that the author belongs to; empty if nobody says.
 
     Raises:
         DocumentError: The workflow is not there any more.
@@ -60,7 +63,7 @@ def make_crate(found: Provenance, data: bytes, folder: Path, moved: Path | None,
     try:
         aside.mkdir(parents=True)
         files = _Copying(aside, made).all(found.record, source, data, most)
-        crate = to_rocrate(found, files, author, license, datetime.now(UTC).date().isoformat())
+        crate = to_rocrate(found, files, author, license, datetime.now(UTC).date().isoformat(), affiliation)
         (aside / METADATA).write_text(json.dumps(crate, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         os.rename(aside, folder)
     except OSError as error:
@@ -70,6 +73,14 @@ def make_crate(found: Provenance, data: bytes, folder: Path, moved: Path | None,
         shutil.rmtree(aside, ignore_errors=True)
     made.num_entities = len(crate["@graph"])
     return made
+
+
+def _about(record: Record, source: Source) -> str:
+    """What people read who open the folder."""
+    return (f"# Run of {record.name}\n\nA run of the workflow `{source.name}` by mpiflow {record.source.version}, started "
+            f"{record.started}, on {count(len(record.hosts), 'rank')}: what was run, what it made, and how.\n\n"
+            f"`{METADATA}` says what each file is (RO-Crate 1.1, Provenance Run Crate); `{RECORD}` is the record of the run,\n"
+            f"`mpiflow report {RECORD}` makes a page for a browser of it.\n")
 
 
 @dataclass
@@ -82,7 +93,8 @@ class _Copying:
         code = tuple([self._write(name, text) for name, text in sorted(source.files.items())])
         results = {name: file for name in dict.fromkeys(record.source.results.values())
                    if (file := self._result(Path(record.source.folder, name), name))}
-        return CrateFiles(document, code, results, self._inputs(record, most), self._write(RECORD, data))
+        return CrateFiles(document, code, results, self._inputs(record, most), self._write(RECORD, data),
+                          self._write("README.md", _about(record, source).encode()))
 
     def _write(self, name: str, data: bytes) -> CrateFile:
         place = self._place(name)

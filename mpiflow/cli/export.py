@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="where it goes (default: printed); of rocrate, a folder that is made")
     crate = parser.add_argument_group("rocrate")
     crate.add_argument("--author", metavar="NAME", help="who ran it (default: the name of the user)")
+    crate.add_argument("--affiliation", default="", metavar="NAME", help="organization that the author belongs to")
     crate.add_argument("--license", default=NO_LICENSE, metavar="URL", help="license of what is in the crate")
     crate.add_argument("--inputs", type=nbytes, default=1 << 20, metavar="SIZE",
                        help="copy input files of at most SIZE together (default: 1MiB); of others the place is told")
@@ -88,7 +89,7 @@ def _rocrate(chosen: argparse.Namespace, data: bytes, file: Path) -> int:
     if chosen.output is None:
         raise LaunchError("export rocrate writes a folder: say where with -o DIR")
     made = make_crate(provenance(data, str(file)), data, chosen.output, chosen.workflow,
-                      chosen.author or getpass.getuser(), chosen.license, chosen.inputs)
+                      chosen.author or getpass.getuser(), chosen.license, chosen.inputs, chosen.affiliation)
     said = {"crate": str(chosen.output), "entities": made.num_entities, "files": made.num_files, "left_out": made.left_out}
     say(json.dumps(said) if chosen.json else f"{chosen.output}: {made.num_files} files, {made.num_entities} entities")
     for file, why in {} if chosen.json else made.left_out.items():

@@ -28,7 +28,7 @@ _BIOSCHEMAS = "https://bioschemas.org/profiles/{}/1.0-RELEASE"
 _TYPES = {bool: "Boolean", int: "Integer", float: "Float", str: "Text"}
 _FORMATS = {".h5": "application/x-hdf5", ".hdf5": "application/x-hdf5", ".h5md": "application/x-hdf5",
             ".nc": "application/x-netcdf", ".npy": "application/x-npy", ".yaml": "application/yaml", ".yml": "application/yaml",
-            ".py": "text/x-python"}
+            ".py": "text/x-python", ".md": "text/markdown"}
 
 Entity = dict[str, Any]
 
@@ -58,6 +58,7 @@ class CrateFiles:
         results: What was written, by the names of files as the document has them.
         inputs: What was read, by absolute paths.
         record: The record of the run.
+        about: What people read first.
     """
 
     document: CrateFile
@@ -65,9 +66,11 @@ class CrateFiles:
     results: Mapping[str, CrateFile]
     inputs: Mapping[str, CrateFile]
     record: CrateFile
+    about: CrateFile
 
 
-def to_rocrate(found: Provenance, files: CrateFiles, author: str, license: str, published: str) -> dict[str, Any]:
+def to_rocrate(found: Provenance, files: CrateFiles, author: str, license: str, published: str,
+               affiliation: str = "") -> dict[str, Any]:
     """Give the metadata of a crate. Pure.
 
     Args:
@@ -76,8 +79,9 @@ def to_rocrate(found: Provenance, files: CrateFiles, author: str, license: str, 
         author: Who ran it.
         license: URL or text.
         published: Day on which the crate was made, in ISO 8601.
+        affiliation: The organization that the author belongs to, and that publishes; empty if nobody says.
     """
-    return _Crate(found, files, author).whole(license, published)
+    return _Crate(found, files, author, affiliation).whole(license, published)
 
 
 @dataclass
@@ -87,11 +91,12 @@ class _Crate:
     found: Provenance
     files: CrateFiles
     author: str
+    affiliation: str
     graph: dict[str, Entity] = field(default_factory=dict)
 
     def whole(self, license: str, published: str) -> dict[str, Any]:
         record, files = self.found.record, self.files
-        parts = [files.document, *files.code, *files.results.values(), *files.inputs.values(), files.record]
+        parts = [files.document, *files.code, *files.results.values(), *files.inputs.values(), files.record, files.about]
         stated = license.startswith(("http://", "https://"))
         root = self.add("./", "Dataset", name=f"Run of {record.name}", license=_ref(license) if stated else license,
                         datePublished=published, description=f"The workflow {record.name}, run by mpiflow on {len(record.hosts)} "
@@ -105,9 +110,13 @@ class _Crate:
         if stated:
             self.add(license, "CreativeWork", name=PurePath(license).name)
         self.add("#author", "Person", name=self.author)
+        if self.affiliation:
+            self.add("#affiliation", "Organization", name=self.affiliation)
+            root["publisher"] = self.graph["#author"]["affiliation"] = _ref("#affiliation")
         self.add("#mpiflow", "SoftwareApplication", name="mpiflow", softwareVersion=record.source.version)
         for file in parts:
             self._file(file)
+        self.graph[_id(files.about.path)]["about"] = _ref("./")
         root["mentions"] = [_ref(action) for action in self._run()]
         return {"@context": _CONTEXT, "@graph": [_single(entity) for entity in self.graph.values()]}
 

@@ -428,4 +428,5 @@ def _check_names(document: Located, path: Path, matches: Iterable[re.Match[str]]
 
 def _no_parameter(name: str, params: Iterable[str]) -> str:
     known = list(params)
-    return f"no parameter {name!r}" + (did_you_mean(name, known) or (f"; there are {', '.join(known[:8])}" if known else ""))
+    others = f"; there {'is' if len(known) == 1 else 'are'} {', '.join(known[:8])}" if known else ""
+    return f"no parameter {name!r}{did_you_mean(name, known) or others}"
