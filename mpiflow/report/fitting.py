@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-LEAST = 8               # characters that are left of a column,
+LEAST = 6               # characters that are left of a column,
 _WORDS = 24             # and of the last one, which goes on below
 _GAP = re.compile(r"(?<=\S) {2,}(?=\S)")        # between an example and what it does
 
