@@ -42,7 +42,7 @@ def complaint(folder, **dataset):
 def rows(folder, **dataset):
     """Read a dataset block by block, as tasks do."""
     workflow = workflow_of(**dataset)
-    blocks = source_blocks(workflow, "d", discover(workflow, folder, 0)[0])
+    blocks = source_blocks(workflow, ["d"], discover(workflow, folder, 0)[0])["d"]
     workflow.finish()
     return [load(workflow, Block("d", block.start, block.stop, block.file, block.stamp)) for block in blocks]
 
@@ -64,6 +64,12 @@ def test_an_hdf5_array_is_read_block_by_block(tmp_path, options, blocks):
     hdf5(tmp_path, ROWS, **options)
     parts = rows(tmp_path, file="x.h5", path="/x", blocks=blocks)
     assert len(parts) == blocks and np.array_equal(np.concatenate(parts), ROWS)
+
+
+@pytest.mark.parametrize(("options", "chunk"), [({}, 0), ({"chunks": (4, 1, 1), "compression": "gzip"}, 4)], ids=str)
+def test_the_rows_of_a_chunk_are_known(tmp_path, options, chunk):
+    hdf5(tmp_path, ROWS, **options)
+    assert [entry.chunk for entry in seen(tmp_path, file="x.h5", path="x")] == [chunk]
 
 
 @pytest.mark.parametrize("array", [
@@ -318,7 +324,7 @@ def test_a_spoiled_file_gives_an_entry_or_a_complaint(tmp_path):
 
 def planned_block(folder):
     workflow = workflow_of(file="x.npy")
-    block, = source_blocks(workflow, "d", discover(workflow, folder, 0)[0])
+    block, = source_blocks(workflow, ["d"], discover(workflow, folder, 0)[0])["d"]
     return workflow, Block("d", block.start, block.stop, block.file, block.stamp)
 
 

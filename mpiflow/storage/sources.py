@@ -25,6 +25,7 @@ from mpiflow.workflow.model import Dataset
 from mpiflow.workflow.reading import Packed, Workflow
 
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError)      # what h5py and numpy raise for a bad file
+_Form = tuple[tuple[int, ...], np.dtype, str, int]      # shape, dtype, unit, rows of a chunk
 
 
 class _ArrayError(MachineError):
@@ -86,19 +87,19 @@ def _describe(name: str, dataset: Dataset, file: str, rank: int, packed: Packed 
         file.encode()                                       # UnicodeEncodeError is a ValueError
         place = packed.place if packed else file
         stamp = packed.stamp if packed else _stamp(file)
-        shape, dtype, unit = _form(place, dataset, stamp[0])
+        shape, dtype, unit, chunk = _form(place, dataset, stamp[0])
     except _UNREADABLE as error:
         raise MachineError(f"cannot read {file}: {reason(error)}") from None
     if dtype.hasobject:
         raise _ArrayError(f"{file}: {dataset.path or 'the array'} holds data of variable length; "
                           "only elements of a fixed size are possible")
-    return SourceEntry(name, file, *stamp, shape, dtype.str, unit, (rank,))
+    return SourceEntry(name, file, *stamp, shape, dtype.str, unit, (rank,), chunk)
 
 
-def _form(file: str, dataset: Dataset, size: int) -> tuple[tuple[int, ...], np.dtype, str]:
+def _form(file: str, dataset: Dataset, size: int) -> _Form:
     if dataset.taken_as == "bytes":
         with open(file, "rb"):                              # whether it may be read, and is no directory
-            return (size,), np.dtype(np.uint8), ""
+            return (size,), np.dtype(np.uint8), "", 0
     return _npy_form(file) if _is_npy(file) else _hdf5_form(file, dataset.path)
 
 
@@ -129,16 +130,16 @@ def _npy(file: str) -> np.ndarray:
         raise ValueError(f"not a .npy file: {error}") from None
 
 
-def _npy_form(file: str) -> tuple[tuple[int, ...], np.dtype, str]:
+def _npy_form(file: str) -> _Form:
     array = _npy(file)
-    return array.shape, array.dtype, ""
+    return array.shape, array.dtype, "", 0
 
 
 def _hdf5(file: str) -> h5py.File:
     return h5py.File(file, "r", locking="best-effort")
 
 
-def _hdf5_form(file: str, path: str) -> tuple[tuple[int, ...], np.dtype, str]:
+def _hdf5_form(file: str, path: str) -> _Form:
     with _hdf5(file) as opened:
         array = opened.get(path)
         if not isinstance(array, h5py.Dataset):
@@ -147,7 +148,7 @@ def _hdf5_form(file: str, path: str) -> tuple[tuple[int, ...], np.dtype, str]:
             raise _ArrayError(f"{file}: {path} is no plain array of numbers")
         if {"scale_factor", "add_offset"}.intersection(array.attrs):
             raise _ArrayError(f"{file}: {path} is packed (scale_factor, add_offset); unpack it first, or the numbers are wrong")
-        return array.shape, array.dtype, _unit(array)
+        return array.shape, array.dtype, _unit(array), array.chunks[0] if array.chunks else 0
 
 
 def _first_arrays(opened: h5py.File) -> list[str]:
