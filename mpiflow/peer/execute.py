@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from mpiflow.errors import MachineError, MpiflowError, OperationError
 from mpiflow.operations.folders import Folders
 from mpiflow.operations.interrupts import Interrupts
+from mpiflow.operations.layout import form_of
 from mpiflow.operations.operation import COMM, Operation
 from mpiflow.operations.printed import Printed
 from mpiflow.operations.programs import Program
@@ -21,8 +22,9 @@ from mpiflow.operations.registry import Registry
 from mpiflow.operations.skipping import Skipped
 from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
 from mpiflow.peer.programs import run_program
-from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, missing
-from mpiflow.storage.results import Parts, Result, stamp, write_results
+from mpiflow.planning.tasks import WRITES, Input, Kind, Task, TaskGraph, missing, written_file
+from mpiflow.storage.parts import Virtual
+from mpiflow.storage.results import Parts, Result, stamp, virtual, write_results
 from mpiflow.storage.sources import load, untouched
 from mpiflow.storage.spill import Spill
 from mpiflow.storage.store import Place
@@ -105,7 +107,7 @@ class Executor:
     def at_once(self, number: int) -> frozenset[int]:
         """Give the blocks that a task needs in memory at the same time; what is written is read one block after the other."""
         task = self._tasks[number]
-        return frozenset(task.needs) if task.kind is not Kind.WRITE else frozenset()
+        return frozenset(task.needs) if task.kind not in WRITES else frozenset()
 
     def run(self, number: int, values: Mapping[int, Value]) -> Value:
         """Run task ``number`` on the blocks that it needs, all of which are in ``values``.
@@ -129,6 +131,8 @@ class Executor:
             return as_value(load(self._workflow, task.block))
         if kind is Kind.WRITE:
             return self._write(task, values)
+        if kind is Kind.WRITE_PART:
+            return self._write_part(task, values)
         if kind is Kind.RESTORE:
             return self._held[number] if number in self._held else load_block(self._places[number])
         if kind is Kind.KEPT:
@@ -211,13 +215,28 @@ class Executor:
         return untouched(block) if block and block.file and datasets[block.dataset].taken_as == "bytes" else None
 
     def _write(self, task: Task, values: Mapping[int, Value]) -> np.ndarray:
-        file, results = self._results / dict(task.parameters)["file"], []
+        file, results = self._results / written_file(task), []
+        parted = dict(task.parameters).get("parts", ())
         for item in self._there(task).inputs:
-            entry = self._written[item.argument]
-            value = _parts(item, values) if isinstance(values, Spill) and len(item.tasks) > 1 else _joined(item, values)
-            results.append(Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name))
+            if item.argument in parted:
+                value = virtual(file, item.argument, [(self._results / written_file(self._tasks[need]), values[need])
+                                                      for need in item.tasks])
+            elif isinstance(values, Spill) and len(item.tasks) > 1:
+                value = _parts(item, values)
+            else:
+                value = _joined(item, values)
+            results.append(self._result(item, value))
         write_results(file, results)
         return as_value(stamp(file))
+
+    def _write_part(self, task: Task, values: Mapping[int, Value]) -> np.ndarray:
+        file, (item,) = self._results / written_file(task), self._there(task).inputs
+        write_results(file, [self._result(item, _parts(item, values))])
+        return as_value(stamp(file))
+
+    def _result(self, item: Input, value: Value | Parts | Virtual) -> Result:
+        entry = self._written[item.argument]
+        return Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name)
 
 
 def policies(workflow: Workflow, graph: TaskGraph) -> dict[int, Policy]:
@@ -265,8 +284,9 @@ def _joined(item: Input, values: Mapping[int, Value]) -> Value:
     return values[tasks[0]] if len(tasks) == 1 else concatenate([values[task] for task in tasks])
 
 
-def _parts(item: Input, values: Spill) -> Parts:
-    return Parts([values.form(task) for task in item.tasks], lambda: (values[task] for task in item.tasks))
+def _parts(item: Input, values: Mapping[int, Value]) -> Parts:
+    form = values.form if isinstance(values, Spill) else lambda task: form_of(values[task])
+    return Parts([form(task) for task in item.tasks], lambda: (values[task] for task in item.tasks))
 
 
 def _arguments(task: Task, operation: Operation, values: Mapping[int, Value]) -> list[tuple[str, Value]]:

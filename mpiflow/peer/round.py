@@ -47,7 +47,7 @@ from mpiflow.planning.history import expectations
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan, make_plan
 from mpiflow.planning.reuse import Reuse, reuse
-from mpiflow.planning.tasks import Kind, TaskGraph
+from mpiflow.planning.tasks import WRITES, Kind, TaskGraph
 from mpiflow.storage.spill import Spill
 
 MOST = 0.7              # of the memory that is available on a node: what blocks may take if the user does not say
@@ -180,7 +180,7 @@ class Round:
         self._spill, self._copies = self._limited(executor), self._copying(plan)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
-                          setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE),
+                          setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind in WRITES),
                           self._spill, self._copies, self._wanted)
         setting.printed.doing, setting.printed.name_of = self._loop.inside_task, lambda task: graph.tasks[task].name
         self._teller = setting.observe and Teller(self._view, setting.observe, 0.0 if setting.again else FIRST)

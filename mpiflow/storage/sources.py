@@ -21,6 +21,7 @@ from mpiflow.planning.sources import generator
 from mpiflow.planning.tasks import Block
 from mpiflow.storage.generate import generate
 from mpiflow.storage.pack import matching
+from mpiflow.storage.parts import lacking
 from mpiflow.workflow.model import Dataset
 from mpiflow.workflow.reading import Packed, Workflow
 
@@ -148,6 +149,8 @@ def _hdf5_form(file: str, path: str) -> _Form:
             raise _ArrayError(f"{file}: {path} is no plain array of numbers")
         if {"scale_factor", "add_offset"}.intersection(array.attrs):
             raise _ArrayError(f"{file}: {path} is packed (scale_factor, add_offset); unpack it first, or the numbers are wrong")
+        if absent := lacking(array):
+            raise _ArrayError(f"{file}: {path} is in parts, of which {absent} is not there")
         return array.shape, array.dtype, _unit(array), array.chunks[0] if array.chunks else 0
 
 
