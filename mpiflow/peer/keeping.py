@@ -21,7 +21,7 @@ from mpiflow.planning.reuse import Reason
 from mpiflow.planning.tasks import WRITES, Kind, Task, TaskGraph, written_file
 from mpiflow.storage.lineage import Lineage
 from mpiflow.storage.records import Made
-from mpiflow.storage.results import stamp
+from mpiflow.storage.results import absent_part, stamp
 from mpiflow.storage.saving import INLINE, Writer
 from mpiflow.storage.store import Found, Place, load, read_store
 from mpiflow.workflow.programs import kept_files
@@ -131,12 +131,14 @@ def _there(graph: TaskGraph, number: int, found: Found, results: Path) -> bool:
         return False
     if task.kind not in WRITES:
         return place.offset > 0 or os.path.exists(place.file)
+    file = results / written_file(task)
+    parts = [need for need in task.needs if graph.tasks[need].kind is Kind.WRITE_PART]
     try:
-        if not np.array_equal(load(place), stamp(results / written_file(task))):
-            return False
+        same = np.array_equal(load(place), stamp(file))
+        whole = same and not (parts and absent_part(file))
     except (MachineError, OSError):
         return False
-    return all(_there(graph, need, found, results) for need in task.needs if graph.tasks[need].kind is Kind.WRITE_PART)
+    return whole and all(_there(graph, part, found, results) for part in parts if graph.tasks[part].id in found.places)
 
 
 def _changed(graph: TaskGraph, workflow: str, registry: Registry, found: Found,

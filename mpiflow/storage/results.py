@@ -149,6 +149,19 @@ def result_forms(file: Path) -> dict[str, Forms]:
         raise MachineError(f"cannot read {file}: {reason(error)}") from None
 
 
+def absent_part(file: Path) -> str:
+    """Give the first part that a file refers to and that is not there; empty if all are. Local.
+
+    Raises:
+        MachineError: The file cannot be read.
+    """
+    try:
+        with h5py.File(file, "r", locking="best-effort") as opened:
+            return opened.visititems(lambda _, place: (isinstance(place, h5py.Dataset) and lacking(place)) or None) or ""
+    except (OSError, RuntimeError) as error:
+        raise MachineError(f"cannot read {file}: {reason(error)}") from None
+
+
 def _arrays(place: h5py.Group | h5py.Dataset) -> list[tuple[str, h5py.Dataset]]:
     return [("", place)] if isinstance(place, h5py.Dataset) else list(place.items())
 
