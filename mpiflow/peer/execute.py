@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from mpiflow.operations.registry import Registry
 from mpiflow.operations.skipping import Skipped
 from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
 from mpiflow.peer.programs import run_program
-from mpiflow.planning.tasks import WRITES, Input, Kind, Task, TaskGraph, missing, written_file
+from mpiflow.planning.tasks import WRITES, Block, Input, Kind, Task, TaskGraph, missing, written_file
 from mpiflow.storage.parts import Virtual
 from mpiflow.storage.results import Parts, Result, stamp, virtual, write_results
 from mpiflow.storage.sources import load, untouched
@@ -75,6 +75,7 @@ class Executor:
         self._workflow = workflow
         self._registry = registry
         self._calls: dict[int, _Call] = {}
+        self._next: Mapping[int, Block] = _NOTHING              # what is loaded next of the file that a block is of
         self._tasks = graph.tasks
         self._written = graph.written
         self._results = results
@@ -87,7 +88,9 @@ class Executor:
         self.gone: Set[int] = frozenset()
 
     def prepare(self, tasks: Iterable[int]) -> None:
-        """Get ready to run ``tasks``; others can be run as well, but take longer."""
+        """Get ready to run ``tasks``, in about this order; others can be run as well, but take longer."""
+        tasks = tuple(tasks)
+        self._next = following(self._tasks, tasks)
         optional = {number for number, task in enumerate(self._tasks) if task.optional}
         for number in tasks:
             task = self._tasks[number]
@@ -128,7 +131,7 @@ class Executor:
         if task.guard is not None and bool(values[task.guard[0]]) is not task.guard[1]:
             raise Skipped
         if kind is Kind.LOAD:
-            return as_value(load(self._workflow, task.block))
+            return as_value(load(self._workflow, task.block, self._next.get(number)))
         if kind is Kind.WRITE:
             return self._write(task, values)
         if kind is Kind.WRITE_PART:
@@ -237,6 +240,20 @@ class Executor:
     def _result(self, item: Input, value: Value | Parts | Virtual) -> Result:
         entry = self._written[item.argument]
         return Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name)
+
+
+def following(tasks: Sequence[Task], numbers: Sequence[int]) -> dict[int, Block]:
+    """Give, for each of ``numbers`` that loads a block of a file, the block of that dataset and file that comes next. Pure."""
+    last: dict[tuple[str, str], Block] = {}
+    found = {}
+    for number in reversed(numbers):
+        block = tasks[number].block
+        if tasks[number].kind is Kind.LOAD and block.file:
+            key = block.dataset, block.file
+            if key in last:
+                found[number] = last[key]
+            last[key] = block
+    return found
 
 
 def policies(workflow: Workflow, graph: TaskGraph) -> dict[int, Policy]:

@@ -169,7 +169,7 @@ class Round:
         if self._together is not None:
             executor.meet, executor.release = self._together.meet, self._together.release
         self._catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
-        executor.prepare(task for task, rank in enumerate(plan.ranks) if rank == comm.rank)
+        executor.prepare(task for task in plan.order if plan.ranks[task] == comm.rank)
         named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks
                           if graph.tasks[task].kind is not Kind.KEPT)
         self._spare = frozenset(number for number, task in enumerate(graph.tasks) if task.kind in (Kind.RESTORE, Kind.GONE))

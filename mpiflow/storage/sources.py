@@ -19,6 +19,7 @@ from mpiflow.errors import MachineError
 from mpiflow.planning.instances import source_of
 from mpiflow.planning.sources import generator
 from mpiflow.planning.tasks import Block
+from mpiflow.storage.ahead import advise, extent
 from mpiflow.storage.generate import generate
 from mpiflow.storage.pack import matching
 from mpiflow.storage.parts import lacking
@@ -176,8 +177,13 @@ def _unit(array: h5py.Dataset) -> str:
     return first.decode(errors="replace") if isinstance(first, bytes) else ""
 
 
-def load(workflow: Workflow, block: Block) -> np.ndarray:
+def load(workflow: Workflow, block: Block, ahead: Block | None = None) -> np.ndarray:
     """Read or make one block of a source. Local.
+
+    Args:
+        workflow: The document.
+        block: What is wanted.
+        ahead: What will be wanted next of the same file, if that is known.
 
     Returns:
         The rows of ``block``.
@@ -191,9 +197,9 @@ def load(workflow: Workflow, block: Block) -> np.ndarray:
         return generate(made[1], block.start, block.stop)
     try:
         if block.file in workflow.inputs:                   # checked when it came, and nobody else knows where it is
-            return _rows(dataset, replace(block, file=workflow.inputs[block.file].place))
+            return _rows(dataset, replace(block, file=workflow.inputs[block.file].place), None)
         _check_stamp(block)
-        rows = _rows(dataset, block)
+        rows = _rows(dataset, block, ahead)
         _check_stamp(block)                                 # or they may be of two versions
         return rows
     except _UNREADABLE as error:
@@ -206,14 +212,16 @@ def _check_stamp(block: Block) -> None:
         raise MachineError(f"{block.file} has changed since the run was planned")
 
 
-def _npy_rows(file: str, start: int, stop: int) -> np.ndarray:
+def _npy_rows(file: str, start: int, stop: int, ahead: Block | None) -> np.ndarray:
     """Read rows, not through the map: reading from that ends the process (SIGBUS) if the file is cut meanwhile."""
     mapped = _npy(file)
-    size = mapped.itemsize
+    size, row = mapped.itemsize, mapped[:1].nbytes if mapped.ndim else 0
     rows = np.empty(mapped[start:stop].shape if mapped.ndim else (), mapped.dtype)
     with open(file, "rb") as opened:
         if mapped.flags.c_contiguous:
-            _fill(rows, opened, mapped.offset + start * (mapped[:1].nbytes if mapped.ndim else 0))
+            _fill(rows, opened, mapped.offset + start * row)
+            if ahead is not None:
+                advise(opened.fileno(), mapped.offset + ahead.start * row, (ahead.stop - ahead.start) * row)
         else:                                               # Fortran's order: each column by itself
             column = np.empty(len(rows), mapped.dtype)
             for number, index in enumerate(np.ndindex(*reversed(mapped.shape[1:]))):
@@ -245,11 +253,16 @@ def untouched(block: Block) -> str | None:
         return None
 
 
-def _rows(dataset: Dataset, block: Block) -> np.ndarray:
+def _rows(dataset: Dataset, block: Block, ahead: Block | None) -> np.ndarray:
     if dataset.taken_as == "bytes":
         return _bytes(block.file, block.start, block.stop)
     if _is_npy(block.file):
-        return _npy_rows(block.file, block.start, block.stop)
+        return _npy_rows(block.file, block.start, block.stop, ahead)
     with _hdf5(block.file) as opened:
         stored = opened[dataset.path]
-        return stored[block.start:block.stop] if stored.shape else np.asarray(stored[()])
+        rows = stored[block.start:block.stop] if stored.shape else np.asarray(stored[()])
+        if ahead is not None:
+            place = extent(stored, ahead.start, ahead.stop)
+            if place is not None:
+                advise(opened.id.get_vfd_handle(), *place)
+        return rows
