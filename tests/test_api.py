@@ -155,6 +155,7 @@ def test_a_built_workflow_is_the_document_that_its_yaml_gives(here):
     wf.step("sweep", run=mf.builtin.max(x * mf.var("c")), for_={"c": [0.5, 1, 2.5], "s": range(3)}, where="$s < 2")
     wf.step("program", ["cat", "{in.f}"], in_={"f": "f"}, stdout="out.txt", out={"text": "out.txt"})
     wf.result("sweep", "sweep.h5")
+    wf.result("long", "long.h5", parts=2)
     Path("w.yaml").write_text(wf.to_yaml())
     (here / "data").mkdir()
     np.save(here / "data" / "mass.npy", np.ones(4))

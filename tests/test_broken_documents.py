@@ -112,6 +112,8 @@ KINDS = [
          "steps depend on each other: 'total' needs 'own', 'own' needs 'total'"),
     Kind("a step that needs itself", "  total: sum(a + b)", "  ‹total: sum(a + total)", "step 'total' depends on itself"),
     Kind("results of nobody", "{total: out.h5}", "{‹totl: out.h5}", "no step or dataset 'totl'; did you mean 'total'?"),
+    Kind("parts of a .npy", "{total: out.h5}", "{total: {file: out.npy, ‹parts: 2}}", "only an HDF5 file can refer to parts"),
+    Kind("no parts", "{total: out.h5}", "{total: {file: out.h5, parts: ‹0}}", "must be a whole number from 1"),
     Kind("results outside", "{total: out.h5}", "{total: ‹../out.h5}", "may not lie above the results directory"),
     Kind("two results in one .npy", "{total: out.h5}", "{total: out.npy, own: ‹out.npy}", "is the file of 'total' too"),
     Kind("unknown parameter", "[$n], seed: 2", "[‹$m], seed: 2", "no parameter 'm'"),

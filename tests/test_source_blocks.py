@@ -1,5 +1,7 @@
 """The blocks of a source: which rows of which file, who can load them, and what cannot be used."""
 
+from itertools import pairwise
+
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -19,13 +21,13 @@ def workflow_of(**dataset):
     return read_workflow(yaml.safe_dump(document), "w.yaml")
 
 
-def entry(file="/x.h5", shape=(10, 3), dtype="<f8", unit="", holders=(0,), size=500, dataset="d"):
-    return SourceEntry(dataset, file, size, 1, 2, shape, dtype, unit, holders)
+def entry(file="/x.h5", shape=(10, 3), dtype="<f8", unit="", holders=(0,), size=500, dataset="d", chunk=0):
+    return SourceEntry(dataset, file, size, 1, 2, shape, dtype, unit, holders, chunk)
 
 
 def blocks_of(*files, **dataset):
     workflow = workflow_of(**(dataset or {"file": "/x.h5", "path": "x"}))
-    blocks = source_blocks(workflow, "d", files)
+    blocks = source_blocks(workflow, ["d"], files)["d"]
     workflow.finish()
     return blocks
 
@@ -64,6 +66,38 @@ def test_chosen_rows_may_end_where_the_file_does():
 def test_blocks_of_chosen_rows_cover_those(first, num, num_blocks):
     blocks = blocks_of(entry(shape=(50,)), file="/x.h5", path="x", rows=[first, first + num], blocks=num_blocks)
     assert [row for start, stop in rows(blocks) for row in range(start, stop)] == list(range(first, first + num))
+
+
+@law
+@given(st.integers(0, 30), st.integers(1, 90), st.integers(1, 20), st.integers(1, 40))
+def test_blocks_end_with_chunks_or_differ_by_one_row_at_most(first, num, num_blocks, chunk):
+    file = {"file": "/x.h5", "path": "x", "rows": [first, first + num], "blocks": num_blocks}
+    found = rows(blocks_of(entry(shape=(120,), chunk=chunk), **file))
+    lengths = [stop - start for start, stop in found]
+    assert [row for start, stop in found for row in range(start, stop)] == list(range(first, first + num))
+    assert len(found) == min(num_blocks, num) and min(lengths) > 0
+    whole = all(start % chunk == 0 for start, _ in found[1:])
+    assert (whole and max(lengths) <= 1.25 * -(-num // len(found))) or max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize(("num", "blocks", "chunk", "edges"), [
+    (1000, 4, 100, [0, 200, 500, 700, 1000]), (1000, 4, 250, [0, 250, 500, 750, 1000]), (1000, 3, 1, [0, 333, 666, 1000]),
+    (1000, 8, 10, [0, 120, 250, 370, 500, 620, 750, 870, 1000]), (1000, 4, 300, [0, 300, 600, 900, 1000]),
+    (1000, 4, 220, [0, 250, 500, 750, 1000]), (1000, 4, 1000, [0, 250, 500, 750, 1000]), (1050, 4, 100, [0, 200, 500, 800, 1050]),
+])
+def test_files_are_cut_where_chunks_end_unless_blocks_would_be_too_uneven(num, blocks, chunk, edges):
+    found = rows(blocks_of(entry(shape=(num, 3), chunk=chunk), file="/x.h5", path="x", blocks=blocks))
+    assert found == list(pairwise(edges))
+
+
+def test_datasets_with_as_many_rows_and_blocks_are_cut_alike_at_chunks_of_the_largest():
+    document = {"mpiflow": 1, "name": "t", "steps": {"s": "sum(b)"}, "datasets": {
+        "a": {"random": {"shape": [1000]}, "blocks": 8}, "b": {"file": "/b.h5", "path": "x", "blocks": 8},
+        "c": {"file": "/c.h5", "path": "x", "blocks": 8, "rows": [500, 1500]}, "d": {"random": {"shape": [1000]}, "blocks": 7}}}
+    files = [entry("/b.h5", (1000, 3), dataset="b", chunk=10), entry("/c.h5", (2000,), dataset="c", chunk=100)]
+    blocks = source_blocks(read_workflow(yaml.safe_dump(document), "w.yaml"), "abcd", files)
+    assert rows(blocks["a"]) == rows(blocks["b"]) == [(start - 500, stop - 500) for start, stop in rows(blocks["c"])]
+    assert rows(blocks["b"])[0] == (0, 120) and rows(blocks["d"])[0] == (0, 142)
 
 
 @pytest.mark.parametrize(("dataset", "nbytes"), [

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpiflow.errors import MachineError
+from mpiflow.peer.execute import following
 from mpiflow.planning.sources import source_blocks
-from mpiflow.planning.tasks import Block
+from mpiflow.planning.tasks import Block, Kind, Task
 from mpiflow.storage.sources import discover, load
 from mpiflow.workflow.reading import draft_workflow, read_workflow
 
@@ -42,7 +43,7 @@ def complaint(folder, **dataset):
 def rows(folder, **dataset):
     """Read a dataset block by block, as tasks do."""
     workflow = workflow_of(**dataset)
-    blocks = source_blocks(workflow, "d", discover(workflow, folder, 0)[0])
+    blocks = source_blocks(workflow, ["d"], discover(workflow, folder, 0)[0])["d"]
     workflow.finish()
     return [load(workflow, Block("d", block.start, block.stop, block.file, block.stamp)) for block in blocks]
 
@@ -64,6 +65,58 @@ def test_an_hdf5_array_is_read_block_by_block(tmp_path, options, blocks):
     hdf5(tmp_path, ROWS, **options)
     parts = rows(tmp_path, file="x.h5", path="/x", blocks=blocks)
     assert len(parts) == blocks and np.array_equal(np.concatenate(parts), ROWS)
+
+
+@pytest.mark.parametrize("options", [None, {}, {"chunks": (8, 100, 64)}, {"chunks": (8, 30, 64), "compression": "gzip"}], ids=str)
+def test_the_kernel_is_told_what_is_read_next(tmp_path, monkeypatch, options):
+    told, whole = [], np.random.default_rng(1).random((100, 100, 64))
+    monkeypatch.setattr(os, "posix_fadvise", lambda opened, start, size, advice: told.append(
+        (os.pread(opened, size, start), advice == os.POSIX_FADV_WILLNEED)))
+    if options is None:
+        np.save(tmp_path / "x.npy", whole)
+    else:
+        hdf5(tmp_path, whole, **options)
+    workflow = workflow_of(**{"file": "x.npy"} if options is None else {"file": "x.h5", "path": "x"}, blocks=4)
+    this, ahead, *_ = [Block("d", block.start, block.stop, block.file, block.stamp)
+                      for block in source_blocks(workflow, ["d"], discover(workflow, tmp_path, 0)[0])["d"]]
+    assert np.array_equal(load(workflow, this), whole[:this.stop]) and not told
+    assert np.array_equal(load(workflow, this, ahead), whole[:this.stop]) and all(right for _, right in told)
+    (data, _), = told
+    if options and "compression" in options:
+        with h5py.File(tmp_path / "x.h5") as file:
+            chunks = [file["x"].id.read_direct_chunk((row, column, 0))[1] for row in range(ahead.start, ahead.stop, 8)
+                      for column in range(0, 100, 30)]
+        assert data == b"".join(chunks)
+    else:
+        assert data == whole[ahead.start:ahead.stop].tobytes()
+
+
+def test_what_comes_next_is_the_next_block_of_the_same_dataset_and_file():
+    def task(kind, name="", start=0, file=""):
+        return Task(f"{name}{start}", kind, name, block=Block(name, start, start + 1, file) if name else None)
+
+    tasks = [task(Kind.LOAD, "a", 0, "/a"), task(Kind.LOAD, "b", 0, "/a"), task(Kind.APPLY), task(Kind.LOAD, "a", 1, "/a"),
+             task(Kind.LOAD, "a", 0, "/c"), task(Kind.LOAD, "b", 1, "/a"), task(Kind.LOAD, "made"), task(Kind.LOAD, "a", 2, "/a")]
+    found = following(tasks, [0, 1, 2, 4, 5, 6, 7, 3])
+    assert found == {0: tasks[7].block, 1: tasks[5].block, 7: tasks[3].block}
+
+
+def test_of_chunks_all_over_a_file_the_kernel_is_told_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "posix_fadvise", lambda *told: pytest.fail(f"told {told}"))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        stored = file.create_dataset("x", (64, 1 << 16), chunks=(8, 1 << 16), dtype="f8")
+        for row in (56, 16, 0, 48, 40, 32, 8, 24):
+            stored[row:row + 8] = row
+    workflow = workflow_of(file="x.h5", path="x", blocks=4)
+    this, ahead, *_ = [Block("d", block.start, block.stop, block.file, block.stamp)
+                       for block in source_blocks(workflow, ["d"], discover(workflow, tmp_path, 0)[0])["d"]]
+    assert set(load(workflow, this, ahead)[:, 0].tolist()) == {0, 8}
+
+
+@pytest.mark.parametrize(("options", "chunk"), [({}, 0), ({"chunks": (4, 1, 1), "compression": "gzip"}, 4)], ids=str)
+def test_the_rows_of_a_chunk_are_known(tmp_path, options, chunk):
+    hdf5(tmp_path, ROWS, **options)
+    assert [entry.chunk for entry in seen(tmp_path, file="x.h5", path="x")] == [chunk]
 
 
 @pytest.mark.parametrize("array", [
@@ -318,7 +371,7 @@ def test_a_spoiled_file_gives_an_entry_or_a_complaint(tmp_path):
 
 def planned_block(folder):
     workflow = workflow_of(file="x.npy")
-    block, = source_blocks(workflow, "d", discover(workflow, folder, 0)[0])
+    block, = source_blocks(workflow, ["d"], discover(workflow, folder, 0)[0])["d"]
     return workflow, Block("d", block.start, block.stop, block.file, block.stamp)
 
 

@@ -100,7 +100,7 @@ def test_places_are_used_again(tmp_path):
         data = np.full(chance.randrange(1, 5000), number % 251, np.uint8)
         places[scratch.write(data)] = len(data), number % 251
     for place, (size, content) in places.items():
-        form = module._form(np.empty(size, np.uint8))
+        form = module.form_of(np.empty(size, np.uint8))
         assert (scratch.read(place, form) == content).all()
     assert scratch.size < 4 * 11 * 5000
     scratch.close()

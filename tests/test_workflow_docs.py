@@ -124,7 +124,8 @@ def test_every_example_runs_and_writes_its_results(ran):
     for number, text in enumerate(EXAMPLES):
         given = yaml.safe_load(text)
         params = {f"${name}": str(value) for name, value in given.get("params", {}).items()}
-        for file in given.get("results", {}).values():
+        for written in given.get("results", {}).values():
+            file = written if isinstance(written, str) else written["file"]
             for name, value in params.items():
                 file = file.replace(name, value)
             assert (ran / f"{number:02}" / file).stat().st_size

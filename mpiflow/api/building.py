@@ -102,9 +102,16 @@ class Workflow:
         short = list(content) == ["run"] and isinstance(content["run"], str)
         return self._add("steps", name, content["run"] if short else content)
 
-    def result(self, what: str | Term, file: str | os.PathLike) -> None:
-        """Have a dataset, a step or a column written to ``file`` (.h5, .npy) by each run."""
-        self._add("results", str(what), os.fspath(file))
+    def result(self, what: str | Term, file: str | os.PathLike, parts: int = 1) -> None:
+        """Have a dataset, a step or a column written to ``file`` (.h5, .npy) by each run.
+
+        Args:
+            what: What is written.
+            file: Where to.
+            parts: How many files share its blocks, to which ``file`` then refers.
+        """
+        place = os.fspath(file)
+        self._add("results", str(what), place if parts == 1 else {"file": place, "parts": parts})
 
     def operations(self, *files: str | os.PathLike) -> None:
         """Add Python files with @operation functions, which expressions in text may then name."""

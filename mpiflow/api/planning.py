@@ -181,7 +181,7 @@ def checked(given: Given, samples: bool) -> Checked:
     size = len(document.datasets), len(document.steps), len(graph.tasks)
     if not samples:
         return Checked(*size)
-    blocks = {name: source_blocks(workflow, name, local.sources) for name in document.datasets}
+    blocks = source_blocks(workflow, document.datasets, local.sources)
     tried = try_declarations(workflow, local.registry, blocks, graph.datasets)
     workflow.finish()
     return Checked(*size, tried.held, tried.untried, tried.notes)

@@ -13,7 +13,7 @@ Form = tuple[tuple[str, str, tuple[int, ...]], ...]     # (column, dtype, shape)
 
 
 class SourceEntry(Struct, frozen=True, array_like=True, order=True):
-    """One file of a dataset, as the ranks in ``holders`` see it."""
+    """One file of a dataset, as the ranks in ``holders`` see it; ``chunk`` is the rows of its chunks, 0 without chunks."""
 
     dataset: str
     file: str
@@ -24,6 +24,7 @@ class SourceEntry(Struct, frozen=True, array_like=True, order=True):
     dtype: str
     unit: str
     holders: tuple[int, ...]
+    chunk: int = 0
 
 
 class TaskEntry(Struct, frozen=True, array_like=True, order=True, gc=False):

@@ -31,7 +31,7 @@ def execute(chosen: argparse.Namespace) -> int:
     workflow = local.workflow
     document = workflow.document
     if chosen.samples:
-        blocks = {name: source_blocks(workflow, name, local.sources) for name in document.datasets}
+        blocks = source_blocks(workflow, document.datasets, local.sources)
         tried = try_declarations(workflow, local.registry, blocks, graph.datasets)
         _report(tried)
         workflow.finish()

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 from mpiflow.cli.reading import Source, read_source
 from mpiflow.errors import LaunchError
+from mpiflow.planning.parts import FOLDER, is_part
 from mpiflow.report.provenance import Provenance, Record
 from mpiflow.report.rocrate import METADATA, CrateFile, CrateFiles, to_rocrate
 from mpiflow.report.summary import count
@@ -124,7 +125,11 @@ class _Copying:
         if not file.is_file():
             self.made.left_out[name] = "a file of results that is not there"
             return None
-        return self._copy(file, name)
+        made, parts = self._copy(file, name), file.with_name(file.name + FOLDER)
+        for part in sorted(parts.iterdir()) if parts.is_dir() else ():
+            if is_part(part.name):                          # where the file refers to it, whatever that is called now
+                self._copy(part, str(PurePath(made.path).parent / parts.name / part.name))
+        return made
 
     def _inputs(self, record: Record, most: int) -> Mapping[str, CrateFile]:
         """Small ones are copied, of others the crate says where they are."""

@@ -57,7 +57,7 @@ def execute(chosen: argparse.Namespace) -> int:
     found = forecast(graph, Machine(nodes, *(links or (LATENCY, BANDWIDTH)), memory), document.name, *(expected or (None, None)))
     for line in doubts(request, found, expected is not None):
         warn(line)
-    deliver(jobscript(request, found, list(document.results.values())), chosen.output, "jobscript; submit it with sbatch")
+    deliver(jobscript(request, found, list(document.files.values())), chosen.output, "jobscript; submit it with sbatch")
     if chosen.output:
         say(prediction(request, found))
     return 0

@@ -31,6 +31,11 @@ class ArrayForm(NamedTuple):
 Forms = tuple[ArrayForm, ...]
 
 
+def form_of(value: Value) -> Forms:
+    """Give the form of each array of ``value``."""
+    return tuple([ArrayForm(name, array.dtype, array.shape) for name, array in columns(value)])
+
+
 def describe(value: Value) -> tuple[ArrayHeader, ...]:
     """Give what must be known of the arrays of ``value``. Metadata of dtypes are left out.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from mpiflow.errors import MachineError, MpiflowError, OperationError
 from mpiflow.operations.folders import Folders
 from mpiflow.operations.interrupts import Interrupts
+from mpiflow.operations.layout import form_of
 from mpiflow.operations.operation import COMM, Operation
 from mpiflow.operations.printed import Printed
 from mpiflow.operations.programs import Program
@@ -21,8 +22,9 @@ from mpiflow.operations.registry import Registry
 from mpiflow.operations.skipping import Skipped
 from mpiflow.operations.values import Value, as_value, columns, concatenate, ndim, rows_of
 from mpiflow.peer.programs import run_program
-from mpiflow.planning.tasks import Input, Kind, Task, TaskGraph, missing
-from mpiflow.storage.results import Parts, Result, stamp, write_results
+from mpiflow.planning.tasks import WRITES, Block, Input, Kind, Task, TaskGraph, missing, written_file
+from mpiflow.storage.parts import Virtual
+from mpiflow.storage.results import Parts, Result, stamp, virtual, write_results
 from mpiflow.storage.sources import load, untouched
 from mpiflow.storage.spill import Spill
 from mpiflow.storage.store import Place
@@ -73,6 +75,7 @@ class Executor:
         self._workflow = workflow
         self._registry = registry
         self._calls: dict[int, _Call] = {}
+        self._next: Mapping[int, Block] = _NOTHING              # what is loaded next of the file that a block is of
         self._tasks = graph.tasks
         self._written = graph.written
         self._results = results
@@ -85,7 +88,9 @@ class Executor:
         self.gone: Set[int] = frozenset()
 
     def prepare(self, tasks: Iterable[int]) -> None:
-        """Get ready to run ``tasks``; others can be run as well, but take longer."""
+        """Get ready to run ``tasks``, in about this order; others can be run as well, but take longer."""
+        tasks = tuple(tasks)
+        self._next = following(self._tasks, tasks)
         optional = {number for number, task in enumerate(self._tasks) if task.optional}
         for number in tasks:
             task = self._tasks[number]
@@ -105,7 +110,7 @@ class Executor:
     def at_once(self, number: int) -> frozenset[int]:
         """Give the blocks that a task needs in memory at the same time; what is written is read one block after the other."""
         task = self._tasks[number]
-        return frozenset(task.needs) if task.kind is not Kind.WRITE else frozenset()
+        return frozenset(task.needs) if task.kind not in WRITES else frozenset()
 
     def run(self, number: int, values: Mapping[int, Value]) -> Value:
         """Run task ``number`` on the blocks that it needs, all of which are in ``values``.
@@ -126,9 +131,11 @@ class Executor:
         if task.guard is not None and bool(values[task.guard[0]]) is not task.guard[1]:
             raise Skipped
         if kind is Kind.LOAD:
-            return as_value(load(self._workflow, task.block))
+            return as_value(load(self._workflow, task.block, self._next.get(number)))
         if kind is Kind.WRITE:
             return self._write(task, values)
+        if kind is Kind.WRITE_PART:
+            return self._write_part(task, values)
         if kind is Kind.RESTORE:
             return self._held[number] if number in self._held else load_block(self._places[number])
         if kind is Kind.KEPT:
@@ -211,13 +218,42 @@ class Executor:
         return untouched(block) if block and block.file and datasets[block.dataset].taken_as == "bytes" else None
 
     def _write(self, task: Task, values: Mapping[int, Value]) -> np.ndarray:
-        file, results = self._results / dict(task.parameters)["file"], []
+        file, results = self._results / written_file(task), []
+        parted = dict(task.parameters).get("parts", ())
         for item in self._there(task).inputs:
-            entry = self._written[item.argument]
-            value = _parts(item, values) if isinstance(values, Spill) and len(item.tasks) > 1 else _joined(item, values)
-            results.append(Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name))
+            if item.argument in parted:
+                value = virtual(file, item.argument, [(self._results / written_file(self._tasks[need]), values[need])
+                                                      for need in item.tasks])
+            elif isinstance(values, Spill) and len(item.tasks) > 1:
+                value = _parts(item, values)
+            else:
+                value = _joined(item, values)
+            results.append(self._result(item, value))
         write_results(file, results)
         return as_value(stamp(file))
+
+    def _write_part(self, task: Task, values: Mapping[int, Value]) -> np.ndarray:
+        file, (item,) = self._results / written_file(task), self._there(task).inputs
+        write_results(file, [self._result(item, _parts(item, values))])
+        return as_value(stamp(file))
+
+    def _result(self, item: Input, value: Value | Parts | Virtual) -> Result:
+        entry = self._written[item.argument]
+        return Result(entry.name, value, entry.unit, entry.tags, entry.id, self._workflow.document.name)
+
+
+def following(tasks: Sequence[Task], numbers: Sequence[int]) -> dict[int, Block]:
+    """Give, for each of ``numbers`` that loads a block of a file, the block of that dataset and file that comes next. Pure."""
+    last: dict[tuple[str, str], Block] = {}
+    found = {}
+    for number in reversed(numbers):
+        block = tasks[number].block
+        if tasks[number].kind is Kind.LOAD and block.file:
+            key = block.dataset, block.file
+            if key in last:
+                found[number] = last[key]
+            last[key] = block
+    return found
 
 
 def policies(workflow: Workflow, graph: TaskGraph) -> dict[int, Policy]:
@@ -265,8 +301,9 @@ def _joined(item: Input, values: Mapping[int, Value]) -> Value:
     return values[tasks[0]] if len(tasks) == 1 else concatenate([values[task] for task in tasks])
 
 
-def _parts(item: Input, values: Spill) -> Parts:
-    return Parts([values.form(task) for task in item.tasks], lambda: (values[task] for task in item.tasks))
+def _parts(item: Input, values: Mapping[int, Value]) -> Parts:
+    form = values.form if isinstance(values, Spill) else lambda task: form_of(values[task])
+    return Parts([form(task) for task in item.tasks], lambda: (values[task] for task in item.tasks))
 
 
 def _arguments(task: Task, operation: Operation, values: Mapping[int, Value]) -> list[tuple[str, Value]]:

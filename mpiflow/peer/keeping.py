@@ -18,10 +18,10 @@ from mpiflow.errors import MachineError
 from mpiflow.operations.registry import Registry
 from mpiflow.operations.values import Value, nbytes
 from mpiflow.planning.reuse import Reason
-from mpiflow.planning.tasks import Kind, Task, TaskGraph
+from mpiflow.planning.tasks import WRITES, Kind, Task, TaskGraph, written_file
 from mpiflow.storage.lineage import Lineage
 from mpiflow.storage.records import Made
-from mpiflow.storage.results import stamp
+from mpiflow.storage.results import absent_part, stamp
 from mpiflow.storage.saving import INLINE, Writer
 from mpiflow.storage.store import Found, Place, load, read_store
 from mpiflow.workflow.programs import kept_files
@@ -31,7 +31,7 @@ RATE = 500e6            # and so many bytes a second of it are worth saving a la
 SPARE = 0.1             # share of a file system that is left free,
 MOST_SPARE = 10e9       # but not more than this: large ones are never empty [bytes]
 PATIENCE = 60.0         # seconds that blocks have to reach the disk at the end of a run
-_MADE = frozenset({Kind.APPLY, Kind.COMBINE, Kind.FINISH, Kind.WRITE})
+_MADE = frozenset({Kind.APPLY, Kind.COMBINE, Kind.FINISH, *WRITES})
 
 
 class Keeper:
@@ -66,7 +66,7 @@ class Keeper:
         """
         self._spent += before + seconds
         size = nbytes(value)
-        if task.kind not in _MADE or (self._spent < LEAST + size / RATE and task.kind is not Kind.WRITE):
+        if task.kind not in _MADE or (self._spent < LEAST + size / RATE and task.kind not in WRITES):
             return
         if size > INLINE and not self._has_room(size):
             self._refused = True
@@ -109,7 +109,7 @@ def find(graph: TaskGraph, workflow: str, registry: Registry, store: Path, resul
     places, lost = {}, []
     for id in found.made.keys() & numbers.keys():
         number = numbers[id]
-        if _there(graph.tasks[number], found.places[id], results):
+        if _there(graph, number, found, results):
             places[number] = found.places[id]
         else:
             lost.append(number)
@@ -118,19 +118,27 @@ def find(graph: TaskGraph, workflow: str, registry: Registry, store: Path, resul
     return Holding(rank, blocks, tuple(sorted(lost)), changed, tuple(found.damages)), places
 
 
-def _there(task: Task, place: Place, results: Path) -> bool:
-    """Whether a block looks as if it could be loaded; a written result counts as long as its file is as it was written.
+def _there(graph: TaskGraph, number: int, found: Found, results: Path) -> bool:
+    """Whether a block looks as if it could be loaded; a written result counts as long as its files are as they were written.
 
     Of files that a program has made and that are kept it counts whether they are there.
     """
+    task = graph.tasks[number]
+    place = found.places.get(task.id)
+    if place is None:
+        return False
     if task.kind is Kind.APPLY and not all(os.path.exists(results / file) for file in kept_files(task.parameters)):
         return False
-    if task.kind is not Kind.WRITE:
+    if task.kind not in WRITES:
         return place.offset > 0 or os.path.exists(place.file)
+    file = results / written_file(task)
+    parts = [need for need in task.needs if graph.tasks[need].kind is Kind.WRITE_PART]
     try:
-        return np.array_equal(load(place), stamp(results / dict(task.parameters)["file"]))
+        same = np.array_equal(load(place), stamp(file))
+        whole = same and not (parts and absent_part(file))
     except (MachineError, OSError):
         return False
+    return whole and all(_there(graph, part, found, results) for part in parts if graph.tasks[part].id in found.places)
 
 
 def _changed(graph: TaskGraph, workflow: str, registry: Registry, found: Found,

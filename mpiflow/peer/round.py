@@ -48,7 +48,7 @@ from mpiflow.planning.history import expectations
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan, make_plan
 from mpiflow.planning.reuse import Reuse, reuse
-from mpiflow.planning.tasks import Kind, TaskGraph
+from mpiflow.planning.tasks import WRITES, Kind, TaskGraph
 from mpiflow.storage.spill import Spill
 
 _log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class Round:
         if self._together is not None:
             executor.meet, executor.release = self._together.meet, self._together.release
         self._catalog = Catalog(len(graph.tasks), comm.size, plan.digest, graph.datasets.values())
-        executor.prepare(task for task, rank in enumerate(plan.ranks) if rank == comm.rank)
+        executor.prepare(task for task in plan.order if plan.ranks[task] == comm.rank)
         named = frozenset(task for entry in graph.datasets.values() for task in entry.tasks
                           if graph.tasks[task].kind is not Kind.KEPT)
         self._spare = frozenset(number for number, task in enumerate(graph.tasks) if task.kind in (Kind.RESTORE, Kind.GONE))
@@ -182,7 +182,7 @@ class Round:
         self._spill, self._copies = self._limited(executor), self._copying(plan)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
-                          setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind is Kind.WRITE),
+                          setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind in WRITES),
                           self._spill, self._copies, self._wanted)
         setting.printed.doing, setting.printed.name_of = self._loop.inside_task, lambda task: graph.tasks[task].name
         self._teller = setting.observe and Teller(self._view, setting.observe, 0.0 if setting.again else FIRST)

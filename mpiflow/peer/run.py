@@ -37,6 +37,7 @@ from mpiflow.peer.stopping import Stops
 from mpiflow.peer.survive import duplicate, settle, settle_failed, struck, survivable
 from mpiflow.peer.telling import Observer, View
 from mpiflow.peer.watch import Watch
+from mpiflow.peer.writers import common_writers
 from mpiflow.planning.history import merge
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.tasks import TaskGraph
@@ -201,10 +202,13 @@ class _Crew:
         comm, request, local = self.comm, self._request, self._local
         hosts = watch.hosts
         writers = tuple(rank for rank, name in enumerate(names) if name in self._seeing) or None
+        run = min(hello.token for hello in self._hellos.values())
+        if any(local.workflow.document.parts(name) > 1 for name in local.workflow.document.results):
+            able = common_writers(epochs, comm.rank, writers or range(comm.size), request.results.absolute(), run)
+            writers = able if len(able) < comm.size else None
         graph = lower(local.workflow, local.registry, _seen_by(self._sources, names), comm.size, recovering=self._again,
                       writers=writers, wanted=request.keep or ())
         _check_forced(request, graph)
-        run = min(hello.token for hello in self._hellos.values())
         if request.save and self._keeper is None:
             self._keeper = Keeper(local.workflow.document.name, local.registry, request.blocks, run, self._name, hosts[comm.rank])
         if self._lines is None:

@@ -56,7 +56,7 @@ def check(workflow: Workflow, registry: Registry, sources: Sequence[SourceEntry]
     for name, loop in workflow.loops.items():
         check_files(workflow, name, loop, sources)
     unusable = workflow.broken_datasets()
-    blocks = {name: source_blocks(workflow, name, sources) for name in workflow.document.datasets if name not in unusable}
+    blocks = source_blocks(workflow, [name for name in workflow.document.datasets if name not in unusable], sources)
     return Checked(blocks, infer_units(workflow, registry, blocks))
 
 

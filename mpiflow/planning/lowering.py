@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any
@@ -33,6 +34,7 @@ from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK, Estim
 from mpiflow.planning.forms import array_form
 from mpiflow.planning.instances import Instances, distinct, files_of, found_instances, mentions
 from mpiflow.planning.neighbours import Neighbours, told
+from mpiflow.planning.parts import part_file
 from mpiflow.planning.sources import SourceBlock
 from mpiflow.planning.tasks import Block, Input, Kind, Part, Task, TaskGraph, recipe_id
 from mpiflow.planning.teams import pin, shares
@@ -203,15 +205,33 @@ class _Lowering:
     def write_results(self, writers: tuple[int, ...] | None) -> None:
         """Add one task for each result file; several results in one file are written together."""
         files: dict[str, list[str]] = {}
-        for name, file in self.workflow.document.results.items():
+        for name, file in self.workflow.document.files.items():
             files.setdefault(file, []).append(name)
         for file, names in files.items():
             self.current = file
             entries = [pair for name in names for pair in self._written(name)]
             self.graph.written.update(entries)
-            inputs = tuple([Input(name, entry.tasks) for name, entry in entries])
-            self._add(Kind.WRITE, "", inputs, (("file", file),), self.estimates.read(inputs, nbytes=0),
+            inputs = tuple([Input(name, self._in_parts(file, name, entry, writers)) for name, entry in entries])
+            parted = tuple([item.argument for item, (_, entry) in zip(inputs, entries, strict=True) if item.tasks != entry.tasks])
+            parameters = (("file", file), *((("parts", parted),) if parted else ()))
+            self._add(Kind.WRITE, "", inputs, parameters, self.estimates.read(inputs, nbytes=0),
                       recipe=(file, [(name, entry.id, entry.unit, entry.tags) for name, entry in entries]), ranks=writers)
+
+    def _in_parts(self, file: str, name: str, entry: DatasetEntry, writers: tuple[int, ...] | None) -> tuple[int, ...]:
+        """The tasks that write the parts of a result, or those that make its blocks if it is written as a whole."""
+        num = min(self.workflow.document.parts(name), len(entry.tasks))
+        if num < 2:
+            return entry.tasks
+        tasks, found, about = self.graph.tasks, [], (name, entry.unit, entry.tags)
+        edges = [len(entry.tasks) * i // num for i in range(num + 1)]
+        for number, (start, stop) in enumerate(pairwise(edges)):
+            inputs = (Input(name, entry.tasks[start:stop]),)
+            hash = recipe_id("part", *about, [tasks[task].id for task in inputs[0].tasks])
+            found.append(self._add(Kind.WRITE_PART, "", inputs, (("part", part_file(file, name, number, hash)),),
+                                   self.estimates.read(inputs, nbytes=16), recipe=about, ranks=writers))
+            if all(tasks[task].optional for task in inputs[0].tasks):
+                tasks[found[-1]] = replace(tasks[found[-1]], optional=True)
+        return tuple(found)
 
     def _written(self, name: str) -> list[tuple[str, DatasetEntry]]:
         """What is written of a result; of ``sweep.*`` each instance, by its name in a group."""
@@ -226,7 +246,7 @@ class _Lowering:
 
     def check_kept(self) -> None:
         """Note files that two programs keep, or that are results as well."""
-        owners = {PurePath(file): f"the result {name!r}" for name, file in self.workflow.document.results.items()}
+        owners = {PurePath(file): f"the result {name!r}" for name, file in self.workflow.document.files.items()}
         told: set[str] = set()
         for task in self.graph.tasks:
             for file in kept_files(task.parameters):

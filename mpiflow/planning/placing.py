@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mpiflow.errors import PlanningError
 from mpiflow.planning.progress import UNCLAIMED
-from mpiflow.planning.tasks import Kind
+from mpiflow.planning.tasks import WRITES
 from mpiflow.planning.workload import Workload
 
 MANY = 8        # of more holders of a block, or of the inputs together, only the most promising are weighed
@@ -269,7 +269,7 @@ class _Memory:
     def possible(self, number: int, rank: int) -> bool:
         """Whether it would if there were nothing else; a result is written one block after the other."""
         graph = self.work.graph
-        return graph.tasks[number].kind is Kind.WRITE or self._needed(number, graph.needs[number]) <= self.limits[rank]
+        return graph.tasks[number].kind in WRITES or self._needed(number, graph.needs[number]) <= self.limits[rank]
 
     def _needed(self, number: int, blocks: Sequence[int]) -> int:
         return self.nbytes[number] + sum([self.nbytes[block] for block in blocks])

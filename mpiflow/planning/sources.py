@@ -1,10 +1,14 @@
-"""The blocks of a source: which rows of which file or generator, and who can load them."""
+"""The blocks of a source: which rows of which file or generator, and who can load them.
+
+HDF5 files are cut where their chunks end, so that no chunk is read and decompressed by two ranks. Datasets that can be cut alike
+are, whatever chunks they have, or what is computed of both had to be gathered: the chunks of the largest one count.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +19,10 @@ from mpiflow.catalog.entries import SourceEntry
 from mpiflow.operations.units import parse_unit, same
 from mpiflow.workflow.model import Arange, Dataset
 from mpiflow.workflow.reading import Workflow
+
+_LONGEST = 1.25         # a block may have so many times the rows of an even one, for the sake of whole chunks
+_Extents = tuple[tuple[int, int], ...]                  # first row, and the one behind the last
+_Chunks = Mapping[tuple[int, ...], tuple[tuple[int, int], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +67,27 @@ def generated_shape(settings: Any) -> tuple[int, ...]:
     return (settings.stop - settings.start,) if isinstance(settings, Arange) else tuple(settings.shape)
 
 
-def source_blocks(workflow: Workflow, name: str, sources: Sequence[SourceEntry]) -> list[SourceBlock]:
-    """Cut dataset ``name`` into its blocks; problems are noted in ``workflow``.
+def source_blocks(workflow: Workflow, names: Iterable[str], sources: Sequence[SourceEntry]) -> dict[str, list[SourceBlock]]:
+    """Cut datasets into their blocks; problems are noted in ``workflow``. Pure.
 
     Args:
         workflow: What the user wrote.
-        name: A dataset.
+        names: Datasets.
         sources: The files that ranks see, ordered.
+
+    Returns:
+        The blocks of each; none if it cannot be used.
     """
+    seen: dict[str, list[SourceEntry]] = {}
+    for entry in sources:
+        seen.setdefault(entry.dataset, []).append(entry)
+    datasets = workflow.document.datasets
+    files = {name: _with_copies(datasets[name], found) for name, found in seen.items() if name in datasets}
+    chunks = _common_chunks(datasets, files)
+    return {name: _blocks(workflow, name, files.get(name, []), chunks) for name in names}
+
+
+def _blocks(workflow: Workflow, name: str, files: Sequence[SourceEntry], chunks: _Chunks) -> list[SourceBlock]:
     dataset = workflow.document.datasets[name]
     made = generator(dataset)
     if made:
@@ -74,10 +95,36 @@ def source_blocks(workflow: Workflow, name: str, sources: Sequence[SourceEntry])
         shape = generated_shape(settings)
         row = math.prod(shape[1:]) * np.dtype(settings.dtype).itemsize
         recipe = (kind, msgspec.to_builtins(settings))
+        (cut,) = _cut_all(((0, shape[0]),), dataset.blocks, chunks)
         return [SourceBlock(recipe, start, stop, (stop - start) * row, dtype=settings.dtype, shape=(stop - start, *shape[1:]))
-                for start, stop in _cut(0, shape[0], dataset.blocks)]
-    files = _with_copies(dataset, [entry for entry in sources if entry.dataset == name])
-    return list(_file_blocks(workflow, name, dataset, files)) if _usable(workflow, name, dataset, files) else []
+                for start, stop in cut]
+    return list(_file_blocks(dataset, files, chunks)) if _usable(workflow, name, dataset, files) else []
+
+
+def _common_chunks(datasets: Mapping[str, Dataset], files: Mapping[str, Sequence[SourceEntry]]) -> _Chunks:
+    """For datasets that can be cut alike, file by file, the first row and how many rows a chunk has."""
+    chunks, largest = {}, {}
+    for name in sorted(files):
+        entries, extents = files[name], _extents(datasets[name], files[name])
+        key, nbytes = _alike(extents, datasets[name].blocks), sum(_nbytes(entry) for entry in entries)
+        if any(entry.chunk for entry in entries) and nbytes > largest.get(key, -1):
+            chunks[key] = tuple([(first, entry.chunk) for (first, _), entry in zip(extents, entries, strict=True)])
+            largest[key] = nbytes
+    return chunks
+
+
+def _extents(dataset: Dataset, files: Sequence[SourceEntry]) -> _Extents:
+    """The rows that are wanted of each file."""
+    return tuple([tuple(dataset.rows or (0, entry.shape[0] if entry.shape else 1)) for entry in files])
+
+
+def _alike(extents: _Extents, blocks: int) -> tuple[int, ...]:
+    """What datasets have in common that can be cut alike."""
+    return blocks, *[last - first for first, last in extents]
+
+
+def _nbytes(entry: SourceEntry) -> int:
+    return math.prod(entry.shape) * np.dtype(entry.dtype).itemsize
 
 
 def _with_copies(dataset: Dataset, files: list[SourceEntry]) -> list[SourceEntry]:
@@ -128,15 +175,14 @@ def _same_unit(one: str, other: str) -> bool:
     return one == other or same(parse_unit(one), parse_unit(other))
 
 
-def _file_blocks(workflow: Workflow, name: str, dataset: Dataset, files: Sequence[SourceEntry]) -> Iterator[SourceBlock]:
-    for entry in files:
-        first, last = dataset.rows or (0, entry.shape[0] if entry.shape else 1)
+def _file_blocks(dataset: Dataset, files: Sequence[SourceEntry], chunks: _Chunks) -> Iterator[SourceBlock]:
+    for entry, cut in zip(files, _cut_all(_extents(dataset, files), dataset.blocks, chunks), strict=True):
         row = math.prod(entry.shape[1:]) * np.dtype(entry.dtype).itemsize
         stamp = (entry.size, entry.mtime_ns, entry.inode)
         # Several files may have one name where a pattern stands for them, and are told apart by their inodes.
         kind = "file" if dataset.taken_as == "array" else dataset.taken_as
         recipe = (kind, entry.file, dataset.path, *(stamp if _is_glob(dataset.file) else stamp[:2]))
-        for start, stop in _cut(first, last, dataset.blocks):
+        for start, stop in cut:
             shape = (stop - start, *entry.shape[1:]) if entry.shape else ()
             yield SourceBlock(recipe, start, stop, (stop - start) * row, entry.file, stamp, entry.holders, entry.unit,
                               entry.dtype, shape)
@@ -146,8 +192,30 @@ def _is_glob(file: str) -> bool:
     return any(sign in file for sign in "*?[")
 
 
-def _cut(first: int, last: int, blocks: int) -> list[tuple[int, int]]:
-    """Cut rows into blocks whose lengths differ by one at most; never an empty block, unless there are no rows."""
-    num = max(min(blocks, last - first), 1)
-    edges = [first + (last - first) * i // num for i in range(num + 1)]
-    return list(itertools.pairwise(edges))
+def _cut_all(extents: _Extents, blocks: int, chunks: _Chunks) -> list[list[tuple[int, int]]]:
+    """Cut files, or a generator, into blocks, each from its first row to the one behind the last, counted in its file."""
+    common = chunks.get(_alike(extents, blocks), ((0, 0),) * len(extents))
+    return [[(first + start, first + stop) for start, stop in _cut(last - first, blocks, *place)]
+            for (first, last), place in zip(extents, common, strict=True)]
+
+
+def _cut(rows: int, blocks: int, first: int, chunk: int) -> list[tuple[int, int]]:
+    """Cut rows into blocks; never an empty block, unless there are no rows.
+
+    Args:
+        rows: How many there are.
+        blocks: How many blocks are wanted.
+        first: Row of the file that the first one is.
+        chunk: Rows of a chunk of the file; 0 if it has none.
+
+    Returns:
+        Blocks that end with chunks; if these are too uneven, or there are too few, blocks whose lengths differ by one at most.
+    """
+    num = max(min(blocks, rows), 1)
+    if chunk:
+        lowest, above = first // chunk, -(-(first + rows) // chunk)
+        edges = [min(max((lowest + (above - lowest) * i // num) * chunk - first, 0), rows) for i in range(num + 1)]
+        lengths = [stop - start for start, stop in itertools.pairwise(edges)]
+        if min(lengths) > 0 and max(lengths) <= _LONGEST * -(-rows // num):
+            return list(itertools.pairwise(edges))
+    return list(itertools.pairwise([rows * i // num for i in range(num + 1)]))

@@ -26,12 +26,16 @@ class Kind(StrEnum):
     COMBINE = "combine"     # merge two partial results
     FINISH = "finish"       # close a merged partial result
     WRITE = "write"         # write results to a file
+    WRITE_PART = "write part"   # write some blocks of a result to a file of their own, to which that of the result refers
     RESTORE = "restore"     # bring in a block that was made before
     GONE = "gone"           # fail: whoever saw the source has died
     KEPT = "kept"           # nothing: what it made is not needed any more
     GATE = "gate"           # find out whether a condition holds
     PASS = "pass"           # hand on the block that is there
     LEFT_OUT = "left out"   # nothing: it is known to be skipped
+
+
+WRITES = (Kind.WRITE, Kind.WRITE_PART)
 
 
 class Input(Struct, frozen=True):
@@ -83,7 +87,7 @@ class Task(Struct, frozen=True):
         id: Hash of its recipe.
         kind: What it does.
         step: Dataset, step or result file that it belongs to.
-        operation: Name of the operation; empty for LOAD and WRITE.
+        operation: Name of the operation; empty for LOAD, WRITE and WRITE_PART.
         inputs: Its arguments.
         parameters: Its plain arguments.
         block: What a LOAD task brings in.
@@ -215,6 +219,12 @@ class TaskGraph:
                     found.add(task)
                     stack.append(task)
         return found
+
+
+def written_file(task: Task) -> str:
+    """Give the path, under the results, that a task writes to."""
+    given = dict(task.parameters)
+    return given["part"] if "part" in given else given["file"]
 
 
 def missing(tasks: Sequence[Task], item: Input, gone: Container[int]) -> bool:

@@ -77,7 +77,7 @@ def _groups(workflow: Workflow) -> dict[str, str]:
 
 def _box(workflow: Workflow, name: str, group: str) -> Box:
     document = workflow.document
-    files = tuple(file for result, file in document.results.items() if result.removesuffix(".*") in (name, group))
+    files = tuple(file for result, file in document.files.items() if result.removesuffix(".*") in (name, group))
     if name in document.datasets:
         return Box("dataset", group, 1, _origin(document.datasets[name]), files)
     loop, expression = workflow.loops.get(name), workflow.expressions.get(name)

@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from mpiflow.errors import DocumentError, Problem
-from mpiflow.planning.tasks import Kind, recipe_id
+from mpiflow.planning.tasks import WRITES, Kind, recipe_id
 
-_MADE = (Kind.APPLY, Kind.COMBINE, Kind.FINISH, Kind.WRITE)
+_MADE = (Kind.APPLY, Kind.COMBINE, Kind.FINISH, *WRITES)
 _EARLIER = (Kind.RESTORE, Kind.KEPT)
 
 
@@ -216,7 +216,7 @@ def _level(record: Record, levels: list[int], task: RecordedTask) -> int:
 def _part(task: RecordedTask) -> tuple[str, str]:
     """The operation of a task, and how what comes of it came to be."""
     if task.kind in _MADE:
-        return (task.operation, "made") if task.kind != Kind.WRITE else ("", "written")
+        return (task.operation, "made") if task.kind not in WRITES else ("", "written")
     return "", "earlier" if task.kind in _EARLIER else "source"
 
 

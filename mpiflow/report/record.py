@@ -103,5 +103,5 @@ def _source(outcome: Outcome) -> dict[str, Any]:
                         "doc": (getattr(registry[key].function, "__doc__", "") or "").strip().partition("\n")[0],
                         "program": getattr(registry[key], "file", "")} for key in called}
     return {"file": str(request.file.absolute()), "digest": workflow.digest, "overrides": dict(request.overrides),
-            "parameters": dict(workflow.document.params), "operations": operations, "results": dict(workflow.document.results),
+            "parameters": dict(workflow.document.params), "operations": operations, "results": workflow.document.files,
             "folder": str(request.results.absolute()), "version": mpiflow.__version__}

@@ -12,7 +12,7 @@ from mpiflow.catalog.entries import TaskEntry
 from mpiflow.catalog.states import State
 from mpiflow.errors import ranges
 from mpiflow.planning.reuse import Reason
-from mpiflow.planning.tasks import Input, Kind, missing
+from mpiflow.planning.tasks import Input, Kind, Task, missing
 from mpiflow.report.fitting import table
 
 if TYPE_CHECKING:
@@ -209,12 +209,22 @@ def _results(outcome: Outcome) -> list[str]:
             written = [item.argument for item in task.inputs if item.argument not in left_out]
             file = outcome.request.results / dict(task.parameters)["file"]
             if written:
-                lines.append(f"result: {file} ({_listed(written, 4)}), written by rank {entry.rank}")
+                lines.append(f"result: {file} ({_listed(written, 4)}), written by rank {entry.rank}{_in_parts(outcome, task)}")
             if left_out:
                 lines.append(f"not written to {file}, because it was skipped: {_listed(left_out, 4)}")
         elif task.kind is Kind.KEPT and not task.operation and "file" in dict(task.parameters):
             lines.append(f"result: {outcome.request.results / task.step}, kept")
     return lines
+
+
+def _in_parts(outcome: Outcome, task: Task) -> str:
+    """Who has written the parts that a result refers to, if it has any."""
+    tasks, parted = outcome.plan.graph.tasks, dict(task.parameters).get("parts", ())
+    parts = [need for item in task.inputs if item.argument in parted for need in item.tasks]
+    written = [outcome.catalog.tasks[need] for need in parts if tasks[need].kind is Kind.WRITE_PART]
+    ranks = ranges(entry.rank for entry in written if entry.state is State.DONE)
+    made = f"; {count(len(written), 'part')} by {'ranks' if len(ranks) > 1 else 'rank'} {ranks}" if ranks else ""
+    return made + (f"; {count(len(parts) - len(written), 'part')} kept" if len(parts) > len(written) else "")
 
 
 def failure_of(outcome: Outcome, name: str) -> str:

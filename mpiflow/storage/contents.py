@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mpiflow.errors import LaunchError, MachineError, OperationError
-from mpiflow.operations.layout import ArrayForm, Forms, forms
-from mpiflow.operations.values import Value, columns
+from mpiflow.operations.layout import Forms, form_of, forms
 from mpiflow.planning.tasks import Kind
 from mpiflow.storage.records import Made, Share
 from mpiflow.storage.results import Parts, result_forms, stamp
@@ -158,7 +157,7 @@ class Contents:
         places = self.places(dataset)
         made = [dataset.blocks[number] for number in sorted(dataset.blocks)]
         known = all(one.form for one in made)
-        parts = [forms(one.form) for one in made] if known else [_forms(load(place)) for place in places]
+        parts = [forms(one.form) for one in made] if known else [form_of(load(place)) for place in places]
         return Parts(parts, lambda: map(load, places))
 
     def missing(self, dataset: Dataset) -> list[int]:
@@ -233,7 +232,3 @@ def _operation(name: str, code: str, made: list[Made]) -> Operation:
 
 def _there(place: Place) -> bool:
     return place.offset > 0 or os.path.exists(place.file)
-
-
-def _forms(value: Value) -> Forms:
-    return tuple([ArrayForm(name, array.dtype, array.shape) for name, array in columns(value)])

@@ -15,6 +15,7 @@ import numpy as np
 from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.layout import ArrayForm, Forms
 from mpiflow.operations.values import Value, columns, concatenate, from_columns
+from mpiflow.storage.parts import Virtual, clear_parts, lacking, refer
 from mpiflow.storage.sources import reason
 from mpiflow.workflow.rules import HDF5_SUFFIXES
 
@@ -37,14 +38,23 @@ class Parts:
         Raises:
             OperationError: They cannot be joined.
         """
-        whole = []
-        for column in zip(*self.forms, strict=True):
-            shapes = [form.shape or (1,) for form in column]
-            if len({form.name for form in column}) > 1 or len({shape[1:] for shape in shapes}) > 1:
-                raise OperationError(f"blocks cannot be joined along axis 0: {column[0].name} {sorted(set(shapes))}".rstrip())
-            rows = sum(shape[0] for shape in shapes)
-            whole.append(ArrayForm(column[0].name, np.result_type(*[form.dtype for form in column]), (rows, *shapes[0][1:])))
-        return tuple(whole)
+        return joined_forms(self.forms)
+
+
+def joined_forms(parts: Sequence[Forms]) -> Forms:
+    """Give the columns, dtypes and shapes of values joined along axis 0, as numpy would join them.
+
+    Raises:
+        OperationError: They cannot be joined.
+    """
+    whole = []
+    for column in zip(*parts, strict=True):
+        shapes = [form.shape or (1,) for form in column]
+        if len({form.name for form in column}) > 1 or len({shape[1:] for shape in shapes}) > 1:
+            raise OperationError(f"blocks cannot be joined along axis 0: {column[0].name} {sorted(set(shapes))}".rstrip())
+        rows = sum(shape[0] for shape in shapes)
+        whole.append(ArrayForm(column[0].name, np.result_type(*[form.dtype for form in column]), (rows, *shapes[0][1:])))
+    return tuple(whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +62,30 @@ class Result:
     """One dataset that the user wants in a file, and what is written beside its numbers."""
 
     name: str
-    value: Value | Parts
+    value: Value | Parts | Virtual
     unit: str
     tags: tuple[str, ...]
     id: str
     source: str
+
+
+def virtual(file: Path, name: str, parts: Sequence[tuple[Path, np.ndarray]]) -> Virtual:
+    """Look what there is in the parts of a result. Local.
+
+    Args:
+        file: The file that will refer to them.
+        name: What the result is called.
+        parts: Each file, and its stamp when it was written.
+
+    Raises:
+        MachineError: One of them is not there, or has another size.
+    """
+    found = []
+    for part, written in parts:
+        if not part.exists() or stamp(part)[0] != written[0]:       # the name tells what is in it; clocks of nodes may differ
+            raise MachineError(f"cannot write {file}: its part {part} is not there as it was written")
+        found.append(result_forms(part)[name])
+    return Virtual(name, [os.path.relpath(part, file.parent) for part, _ in parts], found)
 
 
 def stamp(file: Path) -> np.ndarray:
@@ -83,9 +112,15 @@ def read_result(file: Path, name: str) -> Value:
         if file.suffix.lower() not in HDF5_SUFFIXES:
             return np.fromfile(file, np.uint8)
         with h5py.File(file, "r", locking="best-effort") as opened:
-            return from_columns([(column, np.asarray(found[()])) for column, found in _arrays(opened[name])])
+            return from_columns([(column, _whole(found)) for column, found in _arrays(opened[name])])
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise MachineError(f"cannot read {name!r} from {file}: {reason(error)}") from None
+
+
+def _whole(array: h5py.Dataset) -> np.ndarray:
+    if absent := lacking(array):
+        raise ValueError(f"its part {absent} is not there")
+    return np.asarray(array[()])
 
 
 def result_forms(file: Path) -> dict[str, Forms]:
@@ -114,6 +149,19 @@ def result_forms(file: Path) -> dict[str, Forms]:
         raise MachineError(f"cannot read {file}: {reason(error)}") from None
 
 
+def absent_part(file: Path) -> str:
+    """Give the first part that a file refers to and that is not there; empty if all are. Local.
+
+    Raises:
+        MachineError: The file cannot be read.
+    """
+    try:
+        with h5py.File(file, "r", locking="best-effort") as opened:
+            return opened.visititems(lambda _, place: (isinstance(place, h5py.Dataset) and lacking(place)) or None) or ""
+    except (OSError, RuntimeError) as error:
+        raise MachineError(f"cannot read {file}: {reason(error)}") from None
+
+
 def _arrays(place: h5py.Group | h5py.Dataset) -> list[tuple[str, h5py.Dataset]]:
     return [("", place)] if isinstance(place, h5py.Dataset) else list(place.items())
 
@@ -130,6 +178,7 @@ def write_results(file: Path, results: Sequence[Result]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         if suffix in HDF5_SUFFIXES:
             replace_file(file, lambda aside: _hdf5(aside, results))
+            clear_parts(file, [part for result in results if isinstance(result.value, Virtual) for part in result.value.files])
         elif suffix == ".npy":
             array = _one_array(file, results)
             replace_file(file, lambda aside: _npy(aside, array))
@@ -194,9 +243,12 @@ def _hdf5(file: Path, results: Sequence[Result]) -> None:
     with h5py.File(file, "w", locking="best-effort") as opened:
         for result in results:
             place = opened
-            if isinstance(result.value, dict) or (isinstance(result.value, Parts) and result.value.forms[0][0].name):
+            cut = isinstance(result.value, (Parts, Virtual))
+            if isinstance(result.value, dict) or (cut and result.value.forms[0][0].name):
                 place = opened.create_group(result.name, track_order=True)
-            if isinstance(result.value, Parts):
+            if isinstance(result.value, Virtual):
+                refer(place, result.name, result.value, joined_forms(result.value.forms))
+            elif cut:
                 _hdf5_parts(place, result)
             else:
                 for name, array in columns(result.value):

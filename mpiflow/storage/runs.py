@@ -37,10 +37,10 @@ class TaskRecord(Struct, frozen=True, gc=False):
     Attributes:
         task: Its number in the graph, which is its place in ``Record.tasks``.
         id: Hash of its recipe.
-        kind: "load", "apply", "combine", "finish", "write", "restore", "kept" or "gone".
+        kind: "load", "apply", "combine", "finish", "write", "write part", "restore", "kept" or "gone".
         step: Dataset, step or result file that it belongs to.
         instance: Which instance of the step: "T=300,seed=2"; empty if the step has no loop.
-        operation: Name of the operation; empty for "load" and "write".
+        operation: Name of the operation; empty for those that load and write.
         needs: Numbers of the tasks whose blocks it reads.
         planned_rank: Where it was to run.
         planned_start: When, since tasks began to run [s].

@@ -19,12 +19,15 @@ from mpiflow.errors import MachineError, near_file
 from mpiflow.planning.instances import source_of
 from mpiflow.planning.sources import generator
 from mpiflow.planning.tasks import Block
+from mpiflow.storage.ahead import advise, extent
 from mpiflow.storage.generate import generate
 from mpiflow.storage.pack import matching
+from mpiflow.storage.parts import lacking
 from mpiflow.workflow.model import Dataset
 from mpiflow.workflow.reading import Packed, Workflow
 
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, TypeError)      # what h5py and numpy raise for a bad file
+_Form = tuple[tuple[int, ...], np.dtype, str, int]      # shape, dtype, unit, rows of a chunk
 
 
 class _ArrayError(MachineError):
@@ -89,19 +92,19 @@ def _describe(name: str, dataset: Dataset, file: str, rank: int, packed: Packed 
         file.encode()                                       # UnicodeEncodeError is a ValueError
         place = packed.place if packed else file
         stamp = packed.stamp if packed else _stamp(file)
-        shape, dtype, unit = _form(place, dataset, stamp[0])
+        shape, dtype, unit, chunk = _form(place, dataset, stamp[0])
     except _UNREADABLE as error:
         raise MachineError(f"cannot read {file}: {reason(error)}") from None
     if dtype.hasobject:
         raise _ArrayError(f"{file}: {dataset.path or 'the array'} holds data of variable length; "
                           "only elements of a fixed size are possible")
-    return SourceEntry(name, file, *stamp, shape, dtype.str, unit, (rank,))
+    return SourceEntry(name, file, *stamp, shape, dtype.str, unit, (rank,), chunk)
 
 
-def _form(file: str, dataset: Dataset, size: int) -> tuple[tuple[int, ...], np.dtype, str]:
+def _form(file: str, dataset: Dataset, size: int) -> _Form:
     if dataset.taken_as == "bytes":
         with open(file, "rb"):                              # whether it may be read, and is no directory
-            return (size,), np.dtype(np.uint8), ""
+            return (size,), np.dtype(np.uint8), "", 0
     return _npy_form(file) if _is_npy(file) else _hdf5_form(file, dataset.path)
 
 
@@ -132,16 +135,16 @@ def _npy(file: str) -> np.ndarray:
         raise ValueError(f"not a .npy file: {error}") from None
 
 
-def _npy_form(file: str) -> tuple[tuple[int, ...], np.dtype, str]:
+def _npy_form(file: str) -> _Form:
     array = _npy(file)
-    return array.shape, array.dtype, ""
+    return array.shape, array.dtype, "", 0
 
 
 def _hdf5(file: str) -> h5py.File:
     return h5py.File(file, "r", locking="best-effort")
 
 
-def _hdf5_form(file: str, path: str) -> tuple[tuple[int, ...], np.dtype, str]:
+def _hdf5_form(file: str, path: str) -> _Form:
     with _hdf5(file) as opened:
         array = opened.get(path)
         if not isinstance(array, h5py.Dataset):
@@ -150,7 +153,9 @@ def _hdf5_form(file: str, path: str) -> tuple[tuple[int, ...], np.dtype, str]:
             raise _ArrayError(f"{file}: {path} is no plain array of numbers")
         if {"scale_factor", "add_offset"}.intersection(array.attrs):
             raise _ArrayError(f"{file}: {path} is packed (scale_factor, add_offset); unpack it first, or the numbers are wrong")
-        return array.shape, array.dtype, _unit(array)
+        if absent := lacking(array):
+            raise _ArrayError(f"{file}: {path} is in parts, of which {absent} is not there")
+        return array.shape, array.dtype, _unit(array), array.chunks[0] if array.chunks else 0
 
 
 def _first_arrays(opened: h5py.File) -> list[str]:
@@ -175,8 +180,13 @@ def _unit(array: h5py.Dataset) -> str:
     return first.decode(errors="replace") if isinstance(first, bytes) else ""
 
 
-def load(workflow: Workflow, block: Block) -> np.ndarray:
+def load(workflow: Workflow, block: Block, ahead: Block | None = None) -> np.ndarray:
     """Read or make one block of a source. Local.
+
+    Args:
+        workflow: The document.
+        block: What is wanted.
+        ahead: What will be wanted next of the same file, if that is known.
 
     Returns:
         The rows of ``block``.
@@ -190,9 +200,9 @@ def load(workflow: Workflow, block: Block) -> np.ndarray:
         return generate(made[1], block.start, block.stop)
     try:
         if block.file in workflow.inputs:                   # checked when it came, and nobody else knows where it is
-            return _rows(dataset, replace(block, file=workflow.inputs[block.file].place))
+            return _rows(dataset, replace(block, file=workflow.inputs[block.file].place), None)
         _check_stamp(block)
-        rows = _rows(dataset, block)
+        rows = _rows(dataset, block, ahead)
         _check_stamp(block)                                 # or they may be of two versions
         return rows
     except _UNREADABLE as error:
@@ -205,14 +215,16 @@ def _check_stamp(block: Block) -> None:
         raise MachineError(f"{block.file} has changed since the run was planned")
 
 
-def _npy_rows(file: str, start: int, stop: int) -> np.ndarray:
+def _npy_rows(file: str, start: int, stop: int, ahead: Block | None) -> np.ndarray:
     """Read rows, not through the map: reading from that ends the process (SIGBUS) if the file is cut meanwhile."""
     mapped = _npy(file)
-    size = mapped.itemsize
+    size, row = mapped.itemsize, mapped[:1].nbytes if mapped.ndim else 0
     rows = np.empty(mapped[start:stop].shape if mapped.ndim else (), mapped.dtype)
     with open(file, "rb") as opened:
         if mapped.flags.c_contiguous:
-            _fill(rows, opened, mapped.offset + start * (mapped[:1].nbytes if mapped.ndim else 0))
+            _fill(rows, opened, mapped.offset + start * row)
+            if ahead is not None:
+                advise(opened.fileno(), mapped.offset + ahead.start * row, (ahead.stop - ahead.start) * row)
         else:                                               # Fortran's order: each column by itself
             column = np.empty(len(rows), mapped.dtype)
             for number, index in enumerate(np.ndindex(*reversed(mapped.shape[1:]))):
@@ -244,11 +256,16 @@ def untouched(block: Block) -> str | None:
         return None
 
 
-def _rows(dataset: Dataset, block: Block) -> np.ndarray:
+def _rows(dataset: Dataset, block: Block, ahead: Block | None) -> np.ndarray:
     if dataset.taken_as == "bytes":
         return _bytes(block.file, block.start, block.stop)
     if _is_npy(block.file):
-        return _npy_rows(block.file, block.start, block.stop)
+        return _npy_rows(block.file, block.start, block.stop, ahead)
     with _hdf5(block.file) as opened:
         stored = opened[dataset.path]
-        return stored[block.start:block.stop] if stored.shape else np.asarray(stored[()])
+        rows = stored[block.start:block.stop] if stored.shape else np.asarray(stored[()])
+        if ahead is not None:
+            place = extent(stored, ahead.start, ahead.stop)
+            if place is not None:
+                advise(opened.id.get_vfd_handle(), *place)
+        return rows

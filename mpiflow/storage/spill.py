@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import RLock
 
 from mpiflow.errors import MachineError
-from mpiflow.operations.layout import ArrayForm, Forms, allocate, finished, pieces
+from mpiflow.operations.layout import Forms, allocate, finished, form_of, pieces
 from mpiflow.operations.values import Value, columns, nbytes
 
 LEAST = 64 << 10        # bytes: smaller blocks stay where they are
@@ -150,7 +150,7 @@ class Spill(dict[int, Value]):
     def form(self, block: int) -> Forms:
         """Give columns, dtypes and shapes of a block, wherever it is."""
         with self._lock:
-            return self._forms[block] if block in self._forms else _form(self[block])
+            return self._forms[block] if block in self._forms else form_of(self[block])
 
     def __setitem__(self, block: int, value: Value) -> None:
         with self._lock:
@@ -215,11 +215,7 @@ class Spill(dict[int, Value]):
             self.error = (f"has no room for blocks that exceed its memory, in {self._folder}: {os.strerror(error.errno)}; "
                           "they stay in memory (--scratch DIR chooses another place)")
             return False
-        self._forms[block] = _form(value)
+        self._forms[block] = form_of(value)
         self.taken -= nbytes(value)
         self.pop(block)
         return True
-
-
-def _form(value: Value) -> Forms:
-    return tuple([ArrayForm(name, array.dtype, array.shape) for name, array in columns(value)])

@@ -15,7 +15,7 @@ from mpiflow.workflow.convert import convert_document, shown
 from mpiflow.workflow.expressions import PLAIN, Call, Constant, Expression, Ref, Variable, references
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.loops import Loop, holes, template
-from mpiflow.workflow.model import Document, Given, Step
+from mpiflow.workflow.model import Document, Given, ResultFile, Step
 from mpiflow.workflow.policies import Policy, check_policy
 from mpiflow.workflow.programs import check_program, is_program, plain_arguments, program_name
 from mpiflow.workflow.repeating import Parts, Repetition, parts_of, read_repeat, read_when
@@ -151,8 +151,10 @@ def _other(made: Draft, name: str, step: Step, loop: Loop | None) -> None:
     made.others[name] = Other(step.workflow, right, values)
 
 
-def _normal(file: str) -> str:
+def _normal(file: str | ResultFile) -> str | ResultFile:
     """One spelling for each file: ./a.h5 is a.h5; what is no file name is left for the check."""
+    if isinstance(file, ResultFile):
+        return msgspec.structs.replace(file, file=_normal(file.file))
     pure = PurePath(file)
     return str(pure) if pure.name and not file.endswith("/") else file
 

@@ -158,6 +158,13 @@ class Step(Part):
     tags: list[str] = []
 
 
+class ResultFile(Part):
+    """The file that a result is written to, and in how many parts."""
+
+    file: str
+    parts: Annotated[int, Meta(ge=1, le=100_000, description="Files that share its blocks, written where these are.")] = 1
+
+
 class Document(Part):
     """A whole workflow document."""
 
@@ -168,4 +175,14 @@ class Document(Part):
     operations: Annotated[list[str], Meta(description="Python files with @operation functions.")] = []
     inputs: Annotated[list[Name], Meta(description="What another document gives this one, as datasets.")] = []
     datasets: dict[Name, Dataset] = {}
-    results: Annotated[dict[str, str], Meta(description="Step or dataset to file.")] = {}
+    results: Annotated[dict[str, str | ResultFile], Meta(description="Step or dataset to file.")] = {}
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The file of each result."""
+        return {name: written if isinstance(written, str) else written.file for name, written in self.results.items()}
+
+    def parts(self, name: str) -> int:
+        """In how many parts a result is written, at most."""
+        written = self.results.get(name, "")
+        return 1 if isinstance(written, str) else written.parts

@@ -88,8 +88,8 @@ def check_results(located: Located, document: Document, names: Collection[str], 
         others: Steps that are other documents: what they have is checked when that is known.
     """
     owners: dict[PurePath, str] = {}
-    files = {PurePath(file) for file in document.results.values()}
-    for name, file in document.results.items():
+    files = {PurePath(file) for file in document.files.values()}
+    for name, file in document.files.items():
         here, pure = ("results", name), PurePath(file)
         step = name.removesuffix(".*")
         if step.partition(".")[0] in others:
@@ -100,6 +100,10 @@ def check_results(located: Located, document: Document, names: Collection[str], 
             located.report(here, f"{step!r} has no instances: it is no step with 'for'", key=True)
         elif step != name and pure.suffix.lower() not in HDF5_SUFFIXES:
             located.report(here, f"only an HDF5 file can hold instances one by one, not {file!r}")
+        elif step != name and document.parts(name) > 1:
+            located.report((*here, "parts"), "instances one by one are not written in parts", key=True)
+        elif document.parts(name) > 1 and pure.suffix.lower() not in HDF5_SUFFIXES:
+            located.report((*here, "parts"), f"only an HDF5 file can refer to parts, not {file!r}", key=True)
         if not pure.name or file.endswith("/"):
             located.report(here, f"{file!r} is no file name")
         elif ".." in pure.parts:
