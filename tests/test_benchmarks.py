@@ -51,6 +51,7 @@ def benchmark(folder, name, *arguments):
 
 @pytest.mark.parametrize(("name", "column", "num_rows"), [
     ("noop", "tasks/s, run", 5 + 2 * WITH_DASK),
+    ("sweep", "run / no-op", 4),
     ("taskbench", "METG(50 %) [us]", 3 + WITH_DASK),
     ("transfers", "mpiflow / raw", 4),
     ("scenario2", "/ by hand on 2 ranks", 1),

@@ -66,6 +66,13 @@ def test_check_finds_nothing_wrong_with_the_examples():
             assert (ended.status, ended.err) == (0, ""), ended.err
 
 
+def test_an_example_runs_from_one_file_as_its_page_says(tmp_path):
+    pack = tmp_path / "two.mpiflow"
+    assert mpiflow(None, "pack", EXAMPLES / "scenarios" / "2-linear-two.yaml", "-o", pack).status == 0
+    ended = mpiflow(4, pack, cwd=tmp_path)
+    assert ended.status == 0 and "written by rank" in ended.out, ended.err
+
+
 def test_schema_is_json():
     ended = mpiflow(None, "schema")
     assert json.loads(ended.out)["title"] == "mpiflow workflow"

@@ -7,7 +7,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from launching import mpiflow
+from launching import EXAMPLES, mpiflow
 
 from mpiflow.peer.memory import available_memory
 
@@ -84,6 +84,13 @@ def test_little_memory_gives_the_same_bits_and_what_went_to_disk_is_told(folder)
         assert len(record["scratch"]) == num_ranks and 0 < sum(record["scratch"]) <= record["spilled"]
         assert f"{record['spilled']} bytes" in out and "went to scratch files" in out
         assert not list(scratch.iterdir()), "scratch files are left"
+
+
+def test_the_example_comes_to_its_end_although_blocks_have_no_room(folder):
+    out, record = run(folder, "--set", "rows=100_000", "--memory", "8MB", document=EXAMPLES / "memory" / "workflow.yaml")
+    with h5py.File(folder / "memory.h5") as opened:
+        assert np.abs(opened["check"][()]).max() < 1e-12 and opened["counts/counts"][()].sum() > 2_000_000
+    assert record["spilled"] > 0 and "went to scratch files" in out
 
 
 def test_the_memory_of_a_rank_stays_bounded(folder):

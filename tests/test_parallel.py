@@ -1,5 +1,7 @@
 """Parallel operations as users run them: on real ranks, side by side, many times; and what becomes of those that fail."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -21,6 +23,11 @@ OPERATIONS = (EXAMPLES / "parallel" / "ops.py").read_text() + """
 @operation(parallel=True)
 def shifted(x, comm, by):
     return fft2.function(x + by, comm)
+
+
+@operation(parallel=True)
+def seen(x, comm):
+    return np.array([[comm.rank, comm.size, len(x)]])
 
 
 @operation(parallel=True)
@@ -70,10 +77,40 @@ def test_the_example_has_two_side_by_side_and_goes_on_from_what_was_saved(tmp_pa
         ended = mpiflow(4, EXAMPLES / "parallel" / "workflow.yaml", *options, cwd=tmp_path)
         assert ended.status == 0, ended.err
         with h5py.File(tmp_path / "spectra.h5") as opened:
-            assert abs(opened["parseval"][()]) < 1e-6
+            assert abs(opened["parseval"][()]) < 1e-6 and abs(opened["parseval_b"][()]) < 1e-6
     assert mpiflow(None, "check", EXAMPLES / "parallel" / "workflow.yaml").status == 0
     refused = mpiflow(1, EXAMPLES / "parallel" / "workflow.yaml", cwd=tmp_path)
     assert refused.status == 2 and "step 'fa' needs 2 ranks at once, and there is only 1" in refused.err
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_holders_run_it_on_what_they_hold_and_nothing_moves_before(folder, size):
+    write(folder, """
+  bound: {run: seen, in: {x: 'concatenate(c, square(d))'}, ranks: holders}
+  twice: 2 * e
+  spread: {run: seen, in: {x: twice}, ranks: holders}
+  spectrum: {run: fft2, in: {field: twice}, ranks: holders}
+  energy: {run: total, in: {spectrum: spectrum}, ranks: holders}
+results: {bound: all.h5, spread: all.h5, spectrum: all.h5, energy: all.h5}
+""")
+    text = (folder / "workflow.yaml").read_text().replace("steps:", """\
+  c: {random: {shape: [8], seed: 3}, blocks: 2, rank: 1}
+  d: {random: {shape: [3], seed: 4}, rank: 0}
+  e: {random: {shape: [24, 10], seed: 5}, blocks: 8}
+steps:""")
+    (folder / "workflow.yaml").write_text(text)
+    ended = mpiflow(size, "workflow.yaml", "--record", "run.json", cwd=folder)
+    assert ended.status == 0, ended.err
+    with h5py.File(folder / "all.h5") as opened:
+        got = {name: opened[name][()] for name in opened}
+    assert got["spread"].tolist() == [[rank, size, 24 // size] for rank in range(size)]
+    assert got["bound"].tolist() == ([[0, 1, 11]] if size == 1 else [[0, 2, 8], [1, 2, 3]])
+    np.testing.assert_allclose(got["spectrum"], np.fft.fft2(2 * generate(model.Random(shape=[24, 10], seed=5), 0, 24)), atol=1e-9)
+    np.testing.assert_allclose(got["energy"], np.sum(np.abs(got["spectrum"]) ** 2))
+    record = json.loads((folder / "run.json").read_text())
+    steps = {record["tasks"][task]["step"] for task, *_ in record["transfers"]}
+    assert bool(steps) == (size > 1) and steps <= {"bound", "spread", "spectrum", "energy"}, "results only"
+    assert {task["rank"] for task in record["tasks"] if task["step"] == "bound"} == ({0, 1} if size > 1 else {0})
 
 
 @pytest.mark.parametrize(("steps", "message"), [

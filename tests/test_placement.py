@@ -47,6 +47,12 @@ def graphs(draw):
     return tasks
 
 
+def test_many_short_tasks_on_one_small_block_use_all_ranks_although_more_tries_are_not_worth_it():
+    tasks = [load(0, 0, 32), *(task(number, 0, nbytes=8, seconds=1e-5) for number in range(1, 10_001))]
+    found = placed(tasks, 2)
+    assert min(Counter(found.ranks).values()) > 4000 and found.nbytes == 32
+
+
 # Laws
 
 @law

@@ -77,6 +77,14 @@ def test_a_forced_dataset_is_read_again_with_all_that_depends_on_it():
     assert kinds(left) == "laaaa" and set(spared.reasons.values()) == {Reason.FORCED}
 
 
+def test_of_a_step_that_is_a_document_all_steps_are_forced_but_no_file_of_that_name():
+    graph = graph_of(**{"x": "", "a.b": "x", "a.c.d": "x", "ab": "x"})
+    graph.tasks.append(Task(recipe_id("w"), Kind.WRITE, "a.h5", inputs=(Input("", (3,)),)))
+    left, _ = reuse(graph, [holding(graph, "a.b a.c.d ab a.h5")], forced=["a"])
+    assert kinds(left) == "laakk"
+    assert kinds(reuse(graph, [holding(graph, "a.b a.c.d ab a.h5")], forced=["a.c"])[0]) == "lkakk"
+
+
 def test_a_damaged_block_is_made_again_but_what_it_led_to_is_kept():
     left, spared = reuse(CHAIN, [holding(CHAIN, "a b c")], lost=[ID["b"]])
     assert kinds(left) == "kraka"

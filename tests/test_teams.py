@@ -164,6 +164,68 @@ def test_the_same_operation_on_the_same_blocks_is_one_and_depends_on_the_blocks_
     assert not {task.id for task in parts_of(graph, "s")} & {task.id for task in parts_of(graph, "u")}
 
 
+# On the ranks that hold a dataset
+
+def on_holders(run, size, more=None, **datasets):
+    """The ranks of an operation on holders, the datasets and the steps that its own blocks are of, and the graph."""
+    graph = lowered({**(more or {}), "t": {"run": run, "ranks": "holders"}}, size, **datasets)
+    parts = [task for task in graph.tasks if task.step == "t" and task.part is not None]
+    assert all(part.ranks == (part.part.ranks[number],) for number, part in enumerate(parts))
+    return parts[0].part.ranks, [part.inputs[0].tasks for part in parts], graph
+
+
+@pytest.mark.parametrize(("size", "ranks", "nums"), [(1, (0,), [8]), (3, (0, 1, 2), [3, 3, 2]), (16, tuple(range(8)), [1] * 8)])
+def test_what_any_rank_can_load_is_shared_out_evenly_and_loaded_where_it_is_used(size, ranks, nums):
+    found, shares, graph = on_holders("close(square(a + 1))", size, a={"blocks": 8})
+    assert found == ranks and list(map(len, shares)) == nums
+    assert sum(shares, ()) == tuple(sorted(sum(shares, ()))), "in the order of blocks"
+    place = {task: rank for rank, tasks in zip(found, shares, strict=True) for task in tasks}
+    for task, rank in place.items():
+        while task is not None:
+            assert graph.tasks[task].ranks == (rank,)
+            task = next(iter(graph.tasks[task].needs), None)
+
+
+def test_holders_of_what_is_bound_are_its_ranks_and_the_one_with_the_first_block_comes_first():
+    ranks, shares, _ = on_holders("close(concatenate(a, sqrt(b)))", 4, a={"blocks": 2, "rank": 3}, b={"blocks": 3, "rank": 1})
+    assert ranks == (3, 1) and list(map(len, shares)) == [2, 3]
+    assert on_holders("close(a)", 4, a={"rank": 2})[0] == (2,)
+
+
+def test_what_a_parallel_operation_has_made_stays_on_its_ranks():
+    steps = {"s": {"run": "turn(b, b)", "ranks": 2}, "u": {"run": "turn(a, a)", "ranks": 2}}
+    ranks, _, graph = on_holders("close(absolute(u))", 5, steps, a={"blocks": 4}, b={"blocks": 2})
+    assert [part.ranks[0] for part in parts_of(graph, "u")] == list(ranks)
+    assert {part.ranks for part in parts_of(graph, "s")}.isdisjoint({part.ranks for part in parts_of(graph, "u")})
+
+
+def test_many_blocks_made_of_few_are_shared_out_with_what_is_made_for_one_of_them():
+    steps = {"s": {"for": {"i": "range(6)"}, "run": "sort(a * $i)"}}
+    ranks, shares, graph = on_holders("close(s)", 4, steps, a={})
+    assert ranks == (0, 1, 2, 3) and list(map(len, shares)) == [2, 1, 2, 1]
+    assert all(graph.tasks[graph.tasks[task].needs[0]].ranks == graph.tasks[task].ranks for tasks in shares for task in tasks)
+    assert parts_of(graph, "a")[0].ranks is None
+
+
+def test_several_such_operations_have_ranks_of_their_own_while_there_are_some():
+    steps = {"s": {"run": "close(a)", "ranks": "holders"}}
+    ranks, _, graph = on_holders("close(b)", 4, steps, a={"blocks": 2}, b={"blocks": 2})
+    assert parts_of(graph, "s")[0].part.ranks == (0, 1) and ranks == (2, 3)
+
+
+def test_other_datasets_follow_the_first_one_block_by_block():
+    ranks, _, graph = on_holders("turn(y=c, x=a)", 2, a={"blocks": 2, "rank": 1}, c={"blocks": 2})
+    assert ranks == (1,) and [task.ranks for task in parts_of(graph, "c")] == [(1,), (1,)]
+    ranks, _, graph = on_holders("turn(sum(a), c)", 2, a={"blocks": 2}, c={"blocks": 2})
+    assert ranks == (0, 1) and len({part.inputs[0].tasks for part in parts_of(graph, "t") if part.part}) == 1
+
+
+def test_the_id_of_what_holders_make_follows_from_which_blocks_they_hold_not_from_their_ranks():
+    ids = {(rank, size): on_holders("close(concatenate(a, b))", size, a={"blocks": 2, "rank": rank}, b={"rank": 0})[2]
+           .datasets["t"].id for rank, size in [(1, 2), (2, 3), (2, 2), (0, 2)]}
+    assert ids[1, 2] == ids[2, 3] and ids[2, 2] == ids[0, 2] != ids[1, 2]
+
+
 @pytest.mark.parametrize(("step", "size", "message"), [
     ({"run": "turn(a, a)"}, 2, "turn is a parallel operation and has no 'ranks'"),
     ("sum(turn(a, a))", 2, "turn is a parallel operation and stands inside an expression"),
@@ -173,7 +235,11 @@ def test_the_same_operation_on_the_same_blocks_is_one_and_depends_on_the_blocks_
     ({"run": "close(a)", "ranks": 3}, 4, "'ranks: 3' shares out whole blocks, and an argument has 2; give it at least 3"),
     ({"run": "close(a)", "ranks": 2, "retries": 1}, 2, "'retries' is not possible with 'ranks'"),
     ({"run": "close(a)", "ranks": 2, "on-error": "continue"}, 2, "'on-error' is not possible with 'ranks'"),
-    ({"run": "close(a)", "ranks": 0}, 2, "'ranks' must be a whole number from 1 to 1000000, not 0"),
+    ({"run": "close(a)", "ranks": 0}, 2, "'ranks' must be a whole number from 1 to 1000000 or holders, not 0"),
+    ({"run": "close(a)", "ranks": "holder"}, 2, "or holders, not 'holder'; did you mean 'holders'?"),
+    ({"run": "close(3)", "ranks": "holders"}, 2, "and close is given no dataset; say how many: 'ranks: 2'"),
+    ({"run": "turn(a, concatenate(a, a))", "ranks": "holders"}, 2, "of its blocks of 'x', and they have 4 and 2; cut both alike"),
+    ({"run": "close(a)", "ranks": "holders", "retries": 1}, 2, "'retries' is not possible with 'ranks'"),
     ({"run": "close(a, comm=a)", "ranks": 2}, 2, "close has no argument 'comm'"),
 ])
 def test_what_does_not_fit_is_refused_where_it_is_written(step, size, message):

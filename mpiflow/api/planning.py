@@ -164,7 +164,8 @@ def compiled(given: Given, size: int | None) -> tuple[Local, TaskGraph]:
     local = read(given.file, given.overrides, rank=0, written=given.written)
     if size is None:
         steps = local.workflow.document.steps.values() if local.workflow else ()
-        size = max((step.ranks or 1 for step in steps if not isinstance(step, str)), default=1)
+        needed = [step.ranks for step in steps if not isinstance(step, str)]
+        size = max((num for num in needed if isinstance(num, int)), default=1)
     everyone = tuple(range(size))
     sources = merge_sources([msgspec.structs.replace(entry, holders=everyone) for entry in local.sources])
     if local.complaints:

@@ -40,6 +40,7 @@ from mpiflow.peer.watch import Watch
 from mpiflow.peer.writers import common_writers
 from mpiflow.planning.history import merge
 from mpiflow.planning.lowering import lower
+from mpiflow.planning.reuse import belongs
 from mpiflow.planning.tasks import TaskGraph
 from mpiflow.storage.lines import Lines
 from mpiflow.storage.runs import run_folder
@@ -280,5 +281,5 @@ def _check_forced(request: Request, graph: TaskGraph) -> None:
     """Refuse steps that are not there, on every rank."""
     steps = {task.step for task in graph.tasks}
     for step in request.forced:
-        if step not in steps:
+        if not any(belongs(task, step) for task in graph.tasks):
             raise LaunchError(f"--force {step}: no such step" + did_you_mean(step, steps))

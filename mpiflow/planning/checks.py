@@ -9,6 +9,7 @@ from mpiflow.catalog.entries import SourceEntry
 from mpiflow.errors import did_you_mean
 from mpiflow.operations.operation import Operation
 from mpiflow.operations.registry import Registry, unknown_operation
+from mpiflow.planning.holders import HOLDERS
 from mpiflow.planning.instances import check_files
 from mpiflow.planning.sources import SourceBlock, source_blocks
 from mpiflow.planning.units import infer_units
@@ -84,7 +85,11 @@ def _check_parallel(workflow: Workflow, registry: Registry, name: str, size: int
             written = key.replace("_", "-")
             workflow.fail((*path[:2], written), f"{written!r} is not possible with 'ranks': when a parallel operation fails on "
                           "one rank, the others cannot go on", key=True)
-    if size is not None and ranks > size:
+    if ranks == HOLDERS:
+        if all(isinstance(item, PLAIN) for item in (*expression.arguments, *[item for _, item in expression.keywords])):
+            workflow.fail(path, f"'ranks: {HOLDERS}' are those that hold blocks of the first dataset, and {here.name} is given "
+                          "no dataset; say how many: 'ranks: 2'")
+    elif size is not None and ranks > size:
         workflow.fail(path, f"step {name!r} needs {ranks} ranks at once, and there {'is' if size == 1 else 'are'} only {size}")
 
 

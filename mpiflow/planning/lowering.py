@@ -32,6 +32,7 @@ from mpiflow.planning.checks import check, numbers
 from mpiflow.planning.conditions import Conditions, Named, in_order
 from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK, Estimates, Expected
 from mpiflow.planning.forms import array_form
+from mpiflow.planning.holders import HOLDERS, Holders, Members
 from mpiflow.planning.instances import Instances, distinct, files_of, found_instances, mentions
 from mpiflow.planning.neighbours import Neighbours, told
 from mpiflow.planning.parts import part_file
@@ -111,6 +112,7 @@ class _Lowering:
         self.estimates = Estimates(self.graph.tasks, lambda message: workflow.fail(("steps", self.current), message))
         self.neighbours = Neighbours(self.graph, self._add, self._apply,
                                      lambda message: workflow.fail(("steps", self.current), message))
+        self.holders = Holders(self.graph, size)
         self.sources = sources
         self.instances = self.graph.instances
         whole = workflow.whole
@@ -611,12 +613,8 @@ class _Lowering:
 
     def _parallel(self, operation: Operation, arguments: list[tuple[str, Blocks]], parameters: tuple) -> Blocks:
         """One task on each of the step's ranks; each has its share of the blocks."""
-        num = self.workflow.document.steps[self.name].ranks
-        try:
-            inputs = shares([Input(name, blocks.tasks) for name, blocks in arguments], num)
-        except ValueError as error:
-            self.workflow.fail(("steps", self.name, "ranks"), str(error))
-            self.workflow.finish()
+        members = self._members(operation, arguments)
+        num, ranks = len(members.inputs), members.ranks
         try:
             guard = self.conditions.common(task for _, blocks in arguments for task in blocks.tasks)
         except ValueError:
@@ -624,15 +622,28 @@ class _Lowering:
             self.workflow.fail(("steps", self.name), f"{operation.name} is a parallel operation, and parts of what it is given "
                                "may be skipped while others are not; its ranks would wait for each other", key=True)
         given = [(name, [self.graph.tasks[task].id for task in blocks.tasks]) for name, blocks in arguments]
-        team = recipe_id("team", operation.name, operation.code, operation.parallel, parameters, given, num,
+        team = recipe_id("team", operation.name, operation.code, operation.parallel, parameters, given, members.held or num,
                          *self._guard_id(guard))
         if team not in self.numbers:
             self.numbers[team] = len(self.graph.tasks)
-            for member, own in enumerate(inputs):
+            for member, own in enumerate(members.inputs):
                 self._append(recipe_id(team, member), self.estimates.applied(operation, own, parameters, None), Kind.APPLY,
-                             operation.key, own, parameters, part=Part(team, member), guard=guard)
+                             operation.key, own, parameters, part=Part(team, member, ranks), guard=guard,
+                             ranks=(ranks[member],) if ranks else None)
         first = self.numbers[team]
         return Blocks(tuple(range(first, first + (1 if operation.parallel == "first" else num))))
+
+    def _members(self, operation: Operation, arguments: list[tuple[str, Blocks]]) -> Members:
+        """Who runs a parallel operation, as far as that is known before all tasks are."""
+        num = self.workflow.document.steps[self.name].ranks
+        try:
+            if num == HOLDERS:
+                return self.holders.members(operation, arguments)
+            return Members(shares([Input(name, blocks.tasks) for name, blocks in arguments], num))
+        except ValueError as error:
+            self.workflow.fail(("steps", self.name, "ranks"), str(error))
+            self.workflow.finish()
+            raise
 
     def _linear(self, operation: Operation, call: Call) -> Blocks:
         whole, parameters = self._arguments(operation, call, skip_first=True)

@@ -24,6 +24,7 @@ LEAN = Strategy(1.0, lean=True)
 SLACK = 1.03            # a placement that ends so much later may be taken if it moves less
 SIMULATED = 20_000      # tasks; larger plans take the times that the placement expects
 EFFORT = 50_000         # tasks and inputs that are placed, counted for each strategy tried
+FEW = 3                 # strategies: of graphs so large that no more are tried, short tasks are placed at one go
 _NOTHING: Mapping[int, int] = {}
 
 
@@ -62,6 +63,8 @@ def place(work: Workload) -> Placement:
     effort = len(work.open) + sum([len(work.graph.needs[number]) for number in work.open])
     num = EFFORT // max(effort, 1) if work.machine.size > 1 else 1
     bound = lower_bounds(work).seconds if num > 1 or searchable(work) else 0.0
+    if 1 < num <= FEW and sum([work.estimates.seconds[number] for number in work.open]) - bound <= effort * STEP:
+        num = 1             # whatever the first try loses, a second one would not be worth it, so this is the one to make
     found = _placements(work, num, effort * STEP, bound if num > 1 else 0.0)
     found += _rotated(work, found[0])
     found += _searched(work, found, bound)

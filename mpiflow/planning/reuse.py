@@ -61,7 +61,7 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
     Args:
         graph: All tasks of the workflow.
         holdings: What each rank can bring in, in order of rank.
-        forced: Steps that run again, with all that depends on them.
+        forced: Steps that run again, with all that depends on them; of one that is a document, all of its steps.
         lost: Ids of blocks that turned out to be damaged.
         wanted: Tasks whose blocks are to be in memory at the end, whoever needs them.
 
@@ -71,7 +71,7 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
     """
     holders, nbytes = _held(holdings)
     forced, lost = frozenset(forced), frozenset(lost)
-    again = {number for number, task in enumerate(graph.tasks) if task.step in forced}
+    again = {number for number, task in enumerate(graph.tasks) if forced and any(belongs(task, name) for name in forced)}
     again |= graph.descendants(again)
     damaged = {number for number, task in enumerate(graph.tasks) if task.id in lost}
     missing = damaged.union(*[holding.lost for holding in holdings])
@@ -90,6 +90,11 @@ def reuse(graph: TaskGraph, holdings: Sequence[Holding], forced: Iterable[str] =
                    _reasons(graph, run, again, missing, saved, _changed(holdings)), _damages(holdings),
                    sum(number not in run or task.kind is Kind.LEFT_OUT for number, task in enumerate(graph.tasks)))
     return TaskGraph(tasks, graph.datasets, graph.written, graph.pairs, graph.turns, graph.instances), spared
+
+
+def belongs(task: Task, name: str) -> bool:
+    """Whether a task is one of the step or dataset ``name``, or of a step of the document that this step is."""
+    return task.step == name or (task.kind is not Kind.WRITE and task.step.startswith(f"{name}."))
 
 
 def _held(holdings: Sequence[Holding]) -> tuple[dict[int, list[int]], dict[int, int]]:

@@ -46,6 +46,7 @@ def pin(graph: TaskGraph, size: int) -> None:
     """Give each parallel operation of a new graph its ranks, and each source that parts of one rank only read that rank.
 
     Each gets those of neighbouring ranks where it can start first; of equals those with most of its inputs, then the lowest.
+    One that has its ranks already keeps them.
     """
     if not graph.teams:
         return
@@ -56,7 +57,7 @@ def pin(graph: TaskGraph, size: int) -> None:
             continue
         ready = max([ends[need] for part in team for need in graph.needs[part]], default=0.0)
         if task.part is not None:
-            ranks = _best(graph, team, ready, free)
+            ranks = task.part.ranks or _best(graph, team, ready, free)
             ready = max(ready, *(free[rank] for rank in ranks))
             for part, rank in zip(team, ranks, strict=True):
                 free[rank] = ready + task.seconds

@@ -148,7 +148,8 @@ class Step(Part):
     where: Annotated[str | Conditions, Meta(description="What must hold for the variables; several must hold together.")] = ""
     when: Annotated[str | bool, Meta(description="What must be true for the step to run.")] | None = None
     repeat: Repeat | None = None
-    ranks: Annotated[int, Meta(ge=1, le=1_000_000, description="Ranks that run a parallel operation together.")] | None = None
+    ranks: Annotated[int, Meta(ge=1, le=1_000_000, description="Ranks that run a parallel operation together.")] | Annotated[
+        Literal["holders"], Meta(description="Those that hold blocks of its first dataset.")] | None = None
     replicas: Replicas = 1
     retries: Annotated[int, Meta(ge=0, le=1000, description="How often a task is tried again when it fails.")] = 0
     timeout: Number | Annotated[str, Meta(description="Seconds that a task may take, or 90s, 10m, 2h.")] | None = None
