@@ -178,6 +178,8 @@ def test_in_the_frame_of_a_notebook_it_works_as_well(browser, tmp_path):
     browser.look(1000, 800)
     browser.open(f"file://{file}")
     inside = "document.querySelector('iframe').contentDocument"
+    browser.wait_for(f"{inside}.querySelector('#tab-overview') !== null")
+    browser.evaluate(f"{inside}.querySelector('#tab-overview').click()")        # the part that was looked at last is remembered
     browser.wait_for(f"{inside}.querySelector('.figures') !== null")
     browser.evaluate(f"{inside}.querySelector('#tab-timeline').click()")
     browser.wait_for(f"{inside}.querySelector('main canvas') !== null")

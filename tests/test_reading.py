@@ -175,7 +175,7 @@ def test_a_problem_at_a_part_of_an_expression_has_its_place(step, wanted, argume
     (MINIMAL.replace("stop: 3", "stop: $n") + "param: {n: 3}\n", 5, 1, "unknown key 'param'; did you mean 'params'?"),
     (MINIMAL + "operations: ops.py\n", 5, 13, "'operations' must be a list, not 'ops.py'; write ['ops.py']"),
     (MINIMAL + "results: {x: a.h5}\n", 5, 11, "no step or dataset 'x'"),
-    (MINIMAL + "results: {s: 3}\n", 5, 14, "'s' must be text, not 3"),
+    (MINIMAL + "results: {s: 3}\n", 5, 14, "'s' must be text or a mapping, not 3"),
     (MINIMAL + "results: {s: out/}\n", 5, 14, "'out/' is no file name"),
     (MINIMAL + "results: {s: ''}\n", 5, 14, "'' is no file name"),
     (MINIMAL + "results: {s: out/../../a.h5}\n", 5, 18, "a result file may not lie above the results directory ('..')"),

@@ -16,7 +16,7 @@ function select(what) {
     aside.replaceChildren(...content);
     aside.scrollTop = 0;
   }
-  store.write("selected", what ? JSON.stringify(what) : null);
+  store.write(`selected ${DATA.run}`, what ? JSON.stringify(what) : null);
   if (onSelect) onSelect(what);
 }
 

@@ -94,7 +94,7 @@ function show(key) {
   } catch {
     /* some viewers have no address */
   }
-  store.write("part", item.key);
+  store.write(`part ${DATA.run}`, item.key);
 }
 
 // Light and dark

@@ -6,8 +6,8 @@ drawTabs();
 watchSearch();
 watchKeys();
 {
-  const kept = store.read("selected");
-  show(location.hash.slice(1) || store.read("part") || "overview");
+  const kept = store.read(`selected ${DATA.run}`);
+  show(location.hash.slice(1) || store.read(`part ${DATA.run}`) || "overview");
   if (kept)
     try {
       select(JSON.parse(kept));
