@@ -35,6 +35,7 @@ PROMPT = 15.0           # seconds after the last kill in which a run that cannot
 STARTED = 200.0         # seconds that ranks may take to find each other
 RECOVERED = 1.0         # seconds from a kill until the others work again, at the median
 FINISHED = 0.99         # share of the runs that must finish with an MPI that survives dead ranks
+NO_RECORD = 255         # stands for the status of a launcher that says 0 although the run came to no end
 _SIGNALS = {"KILL": signal.SIGKILL, "STOP": signal.SIGSTOP, "TERM": signal.SIGTERM}
 
 
@@ -64,6 +65,7 @@ class Verdict:
     recoveries: list[float] = field(default_factory=list)       # seconds from a death to work again
     num_again: int = 0                  # tasks that ran again though a journal had their blocks
     crashed: bool = False               # the launcher itself
+    lost: bool = False                  # all ranks have died inside MPI, and the launcher says that all is well
     num_hit: int = 0                    # kills that came before the end
     problems: list[str] = field(default_factory=list)
 
@@ -107,7 +109,9 @@ class Chaos:
         if verdict.status < 0 and (folder / "run.json").exists():       # the launcher crashed, the run did not
             verdict.crashed, verdict.status = True, json.loads((folder / "run.json").read_text())["status"]
         survives = self._stack.name == "ulfm"
-        if survives and verdict.status not in (0, STOPPED):
+        if survives and verdict.status == 0 and not (folder / "run.json").exists():     # what docs/faults.md calls the proof
+            verdict.lost, verdict.status = True, NO_RECORD
+        if survives and not verdict.lost and verdict.status not in (0, STOPPED):
             verdict.problems.append(f"ended with status {verdict.status} though others were alive")
         if self._timed and not survives and verdict.seconds > PROMPT:
             verdict.problems.append(f"ended {verdict.seconds:.1f} s after the last kill")
@@ -206,13 +210,15 @@ def report(verdicts: Sequence[Verdict], survives: bool, timed: bool, seconds: fl
     recoveries = [took for verdict in verdicts for took in verdict.recoveries]
     went_on = [verdict for verdict in verdicts if verdict.resumed is not None]
     finished = sum(verdict.status in (0, STOPPED) for verdict in verdicts)
+    lost = sum(verdict.lost for verdict in verdicts)
     wrong = sum(any("wrong" in problem for problem in verdict.problems) for verdict in verdicts)
     hung = sum("hung" in verdict.problems for verdict in verdicts)
     rows = {
         "runs": len(verdicts), "kills that came before the end": sum(verdict.num_hit for verdict in verdicts),
         "finished": sum(verdict.status == 0 for verdict in verdicts),
         "stopped, to be resumed (status 75)": sum(verdict.status == STOPPED for verdict in verdicts),
-        "ended otherwise, to be resumed": len(verdicts) - finished - hung,
+        "all ranks crashed inside MPI, to be resumed": lost,
+        "ended otherwise, to be resumed": len(verdicts) - finished - hung - lost,
         "finished by --resume": f"{sum(verdict.resumed == 0 for verdict in went_on)} of {len(went_on)}",
         "launcher crashed, but the run's record is whole": sum(verdict.crashed for verdict in verdicts),
         "hung": hung, "wrong results": wrong, "tasks run again although saved": sum(verdict.num_again for verdict in verdicts),
@@ -223,9 +229,10 @@ def report(verdicts: Sequence[Verdict], survives: bool, timed: bool, seconds: fl
         print(f"  {what:<50} {figure}")
     print(f"  {'all of it [s]':<50} {seconds:.0f}", flush=True)
     bad = sum(bool(verdict.problems) for verdict in verdicts)
+    fallen = lost > max(1, (1 - FINISHED) * len(verdicts))       # of few runs one may be such
     late = timed and survives and recoveries and sorted(recoveries)[len(recoveries) // 2] > RECOVERED
     few = bad > (1 - FINISHED) * len(verdicts) if survives else bad > 0
-    return not (hung or wrong or few or late)
+    return not (hung or wrong or few or late or fallen)
 
 
 def _times(seconds: Sequence[float]) -> str:
