@@ -140,8 +140,8 @@ def _usable(workflow: Workflow, name: str, dataset: Dataset, files: Sequence[Sou
     path = ("datasets", name, "file")
     if not files:
         what = "no rank sees a file that matches" if _is_glob(dataset.file) else "no rank sees the file"
-        workflow.fail(path, f"{what} {dataset.file!r} (relative paths start at the workflow file)"
-                            + workflow.near.get(name, ""))
+        near = workflow.near[name]() if name in workflow.near else ""
+        workflow.fail(path, f"{what} {dataset.file!r} (relative paths start at the workflow file){near}")
     elif not _is_glob(dataset.file) and len(files) > 1:
         seen = "; ".join(f"ranks {', '.join(map(str, entry.holders))}: {entry.size} bytes" for entry in files)
         workflow.fail(path, f"{dataset.file!r} is not the same file on all ranks ({seen}); "

@@ -7,6 +7,7 @@ import glob
 import os
 import tokenize
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,7 +52,7 @@ def discover(workflow: Workflow, folder: Path, rank: int) -> tuple[tuple[SourceE
         packed = matching(dataset.file, workflow.inputs) if dataset.file else []
         files = () if name in broken else packed or _matches(dataset, folder)
         if not files and dataset.file:
-            workflow.near[name] = near_file(folder / os.path.expanduser(dataset.file))
+            workflow.near[name] = partial(near_file, folder / os.path.expanduser(dataset.file))
         for file in files:
             try:
                 entries.append(_describe(name, dataset, file, rank, workflow.inputs.get(file)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -59,7 +59,8 @@ class Workflow:
         keys: For each file that has operations of its own: what it calls them, and their keys in the registry.
         inputs: Files that came with the document, by their paths in it: where they lie, and what stands for their state.
         text: The document as it was read.
-        near: For datasets whose files this rank does not see, the end of a message: which one may be meant.
+        near: For datasets whose files this rank does not see, what gives the end of a message: which one may be meant. It looks
+            into a folder, so it is asked only if nobody sees them.
     """
 
     document: Document
@@ -75,7 +76,7 @@ class Workflow:
     inputs: Mapping[str, Packed] = field(default_factory=dict)
     keys: dict[str, dict[str, str]] = field(default_factory=dict)
     text: str = field(default="", repr=False)
-    near: dict[str, str] = field(default_factory=dict)
+    near: dict[str, Callable[[], str]] = field(default_factory=dict)
 
     def place(self, path: Path) -> tuple[Located, Path]:
         """Give the document that a value is from, and where it stands there."""
