@@ -222,8 +222,8 @@ def _in_parts(outcome: Outcome, task: Task) -> str:
     tasks, parted = outcome.plan.graph.tasks, dict(task.parameters).get("parts", ())
     parts = [need for item in task.inputs if item.argument in parted for need in item.tasks]
     written = [outcome.catalog.tasks[need] for need in parts if tasks[need].kind is Kind.WRITE_PART]
-    ranks = ranges(entry.rank for entry in written if entry.state is State.DONE)
-    made = f"; {count(len(written), 'part')} by {'ranks' if len(ranks) > 1 else 'rank'} {ranks}" if ranks else ""
+    ranks = {entry.rank for entry in written if entry.state is State.DONE}
+    made = f"; {count(len(written), 'part')} by {'ranks' if len(ranks) > 1 else 'rank'} {ranges(ranks)}" if ranks else ""
     return made + (f"; {count(len(parts) - len(written), 'part')} kept" if len(parts) > len(written) else "")
 
 
