@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
-from itertools import pairwise
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any
@@ -225,9 +224,7 @@ class _Lowering:
         if num < 2:
             return entry.tasks
         tasks, found, about = self.graph.tasks, [], (name, entry.unit, entry.tags)
-        edges = [len(entry.tasks) * i // num for i in range(num + 1)]
-        for number, (start, stop) in enumerate(pairwise(edges)):
-            inputs = (Input(name, entry.tasks[start:stop]),)
+        for number, inputs in enumerate(shares([Input(name, entry.tasks)], num)):
             hash = recipe_id("part", *about, [tasks[task].id for task in inputs[0].tasks])
             found.append(self._add(Kind.WRITE_PART, "", inputs, (("part", part_file(file, name, number, hash)),),
                                    self.estimates.read(inputs, nbytes=16), recipe=about, ranks=writers))

@@ -33,9 +33,9 @@ def table_rows(rows: Sequence[Sequence[Any]], width: int | None = None) -> list[
 
 def _narrow(widths: list[int], room: int) -> None:
     """Take from the last column what it can go without, then from the widest."""
-    widths[-1] = max(min(widths[-1], _WORDS), min(widths[-1], room - sum(widths[:-1])))
-    while sum(widths) > room and (widest := max(range(len(widths)), key=widths.__getitem__)) >= 0 and widths[widest] > LEAST:
-        widths[widest] -= 1
+    widths[-1] = min(widths[-1], max(_WORDS, room - sum(widths[:-1])))
+    while sum(widths) > room and max(widths) > LEAST:
+        widths[widths.index(max(widths))] -= 1
 
 
 def _row(row: Sequence[str], widths: Sequence[int]) -> list[str]:
