@@ -9,8 +9,8 @@ transfers only.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
+from heapq import heapify, heappop, heappush
 from operator import itemgetter
 from typing import Protocol
 
@@ -86,10 +86,10 @@ class PeerState:
     """
 
     __slots__ = (       # beyond 30 attributes Python looks each one up by its name, every time
-        "_bytes_sent", "_consumers", "_doomed", "_early", "_expected", "_forwards", "_frozen", "_heaps", "_in_epoch",
+        "_bytes_sent", "_consumers", "_doomed", "_early", "_expected", "_forwards", "_frozen", "_heaps", "_held", "_in_epoch",
         "_learning", "_making", "_mine", "_missing", "_needs", "_news", "_num_open", "_num_sending", "_num_sent", "_order",
         "_over", "_position", "_ranks", "_readers", "_ready", "_received", "_replan", "_reported", "_restored", "_sending",
-        "_shell", "_spent", "_states", "_stop_asked", "_swapping", "_teams", "_users", "catalog", "ended", "gone",
+        "_shell", "_spent", "_states", "_stop_asked", "_swapping", "_teams", "_uses", "catalog", "ended", "gone",
         "keep_going", "machine", "memory", "num_plans", "plan", "rank", "running", "stopped_by", "stopping")
 
     def __init__(self, rank: int, plan: Plan, catalog: Catalog, machine: Machine, *, keep_going: bool = False,
@@ -141,10 +141,11 @@ class PeerState:
         self._ready: list[int] = []
         self._swapping: list[int] = []
         self._making: list[int] = []
-        self._heaps: dict[int, list[int]] = {}          # the heaps of such tasks
+        self._heaps: dict[int, list[int]] = {}          # the heaps of such tasks, and of parts, which start otherwise
         self._mine: list[int] = []                      # places of the tasks here, last first, where some of them are parts
         self._readers: list[list[int] | None] = [None] * num    # block that will be here: tasks here that wait for it
-        self._users: dict[int, int] = {}                # block that is here: tasks here and sends that still need it
+        self._held = bytearray(num)                     # block: whether it is here
+        self._uses = [0] * num                          # block: tasks here and sends under way that still need it
         self._forwards: list[list[int] | None] = [None] * num   # block that will be here: ranks that get it from here
         self._expected = [0] * num                      # block: how often it will still arrive
         self._early: list[int] = []                     # blocks that a plan not seen yet has sent here
@@ -161,21 +162,23 @@ class PeerState:
         mine = [task for task in tasks if plan.ranks[task] == self.rank]
         self._position = _positions(plan.order)
         self._num_open = len(mine) + (self.running is not None)
-        held, missing, gone = self._users, self._missing, self.gone
+        held, missing, gone = self._held, self._missing, self.gone
         self._readers = readers = [None] * len(plan.ranks)
+        self._uses = uses = self._uses_of_others()
         self._ready, self._swapping, self._making = [], [], []
         self._heaps = self._large(mine)
         for task in mine:
             num = 0
             for need in self._needs[task]:
-                if need not in held and need not in gone:
+                uses[need] += 1
+                if not held[need] and need not in gone:
                     num += 1
                     _add(readers, need, task)
             missing[task] = num
-            if not num and task not in self._teams:
+            if not num:
                 self._heaps.get(task, self._ready).append(self._position[task])
         for heap in (self._ready, self._swapping, self._making):
-            heapq.heapify(heap)
+            heapify(heap)
         self._mine = sorted((self._position[task] for task in mine), reverse=True) if self._teams else []
         for block, edges in enumerate(plan.routes):
             for source, destination in edges:
@@ -188,10 +191,21 @@ class PeerState:
         self._early = []
 
     def _large(self, tasks: Iterable[int]) -> dict[int, list[int]]:
-        """Give those of ``tasks`` that make large blocks their heaps."""
+        """Give those of ``tasks`` that make large blocks their heaps, and parts one that nobody looks at."""
         nbytes = self.plan.estimates.nbytes
-        return {task: self._swapping if sum(nbytes[need] for need in self._needs[task]) >= nbytes[task] else self._making
-                for task in tasks if nbytes[task] >= LEAST}
+        heaps = {task: self._swapping if sum(nbytes[need] for need in self._needs[task]) >= nbytes[task] else self._making
+                 for task in tasks if nbytes[task] >= LEAST}
+        nowhere: list[int] = []
+        return heaps | {task: nowhere for task in self._teams}
+
+    def _uses_of_others(self) -> list[int]:
+        """Count, for each block, sends under way and the running task, which no plan changes."""
+        uses = [0] * len(self._states)
+        for block, num in self._sending.items():
+            uses[block] = num
+        for need in () if self.running is None else self._needs[self.running]:
+            uses[need] += 1
+        return uses
 
     @property
     def settled(self) -> bool:
@@ -214,7 +228,7 @@ class PeerState:
         return sorted({
             need for task, rank in enumerate(self._ranks) if rank == self.rank and self._states[task] is State.PLANNED
             for need in self._needs[task]
-            if need not in self._users and need not in self.gone and self._ranks[need] != self.rank})
+            if not self._held[need] and need not in self.gone and self._ranks[need] != self.rank})
 
     def begin(self, shell: Shell) -> None:
         """Start; ``shell`` does what is decided from now on."""
@@ -223,26 +237,28 @@ class PeerState:
 
     def _continue(self) -> None:
         """Start the next task if there is one, and report at once what others wait for."""
-        if (self.running is None and (self._ready or self._heaps or self._mine) and not self.stopping and not self._frozen
-                and (task := self._next()) is not None):
-            state = self._states[task]
-            self._states[task] = _RUNNING if state is _PLANNED else advance(state, Change.START)
-            self.running = task
-            self._shell.start(task)
+        if self.running is None and not (self.stopping or self._frozen):
+            if self._heaps:
+                task = self._next()
+            else:                                       # as nearly always
+                task = self._order[heappop(self._ready)] if self._ready else None
+            if task is not None:
+                states = self._states
+                states[task] = _RUNNING if states[task] is _PLANNED else advance(states[task], Change.START)
+                self.running = task
+                self._shell.start(task)
         if (not self._num_open or self.stopping) and not self._in_epoch and not self.ended and self._urgent:
             self._exchange()
 
     def _next(self) -> int | None:
         """Choose what to start, if anything can: a part only if it is the first of all tasks here that are not over."""
-        mine, order, ready = self._mine, self._order, self._ready
-        if not mine and not self._heaps:        # as nearly always
-            return order[heapq.heappop(ready)]
+        mine, order = self._mine, self._order
         while mine and self._states[order[mine[-1]]] is not _PLANNED:
             mine.pop()
         if mine and (first := order[mine[-1]]) in self._teams and not self._missing[first]:
             return first
         heap = self._soonest()
-        return order[heapq.heappop(heap)] if heap else None
+        return order[heappop(heap)] if heap else None
 
     def _soonest(self) -> list[int]:
         """Give the heap to start from: the one with the first task; where memory is short, what uses blocks up goes first."""
@@ -285,7 +301,7 @@ class PeerState:
             self._back(task)                    # raises
         self.running = None
         self._hold(task)                        # others may wait for it
-        self._states[task] = _DONE              # what ``_close`` does, without ceremony: it is running, or was not back
+        self._states[task] = _DONE              # what ``_close`` does, without ceremony: it was running
         self._num_open -= 1
         self._news.append(TaskEntry(task, 0, _DONE, self.rank, start, seconds, nbytes, form))
         self._release(self._needs[task])
@@ -342,6 +358,7 @@ class PeerState:
                form: Form = (), error: str = "") -> None:
         """A task comes to its final state, which is news for the others."""
         self._states[task] = state = advance(self._states[task], change)
+        self._missing[task] = 0                 # whatever still arrives for it, it does not become ready
         self._num_open -= 1
         self._news.append(TaskEntry(task, 0, state, self.rank, start, seconds, nbytes, form, error))
 
@@ -361,11 +378,12 @@ class PeerState:
         else:
             raise InternalError(f"rank {self.rank}: block {block} arrived uncalled for")
         self._received += 1
-        if block not in self._users:
+        if not self._held[block]:
             self._hold(block)
         elif self._forwards[block]:         # it came twice, by an old plan and a new one
             self._send(block)
-        self._continue()
+        if self.running is None:
+            self._continue()
 
     def sent(self, block: int, rank: int, nbytes: int) -> None:
         """A block has left for another rank, whole; its memory is ours again.
@@ -384,28 +402,22 @@ class PeerState:
 
     def _hold(self, block: int) -> None:
         """A block is here: it goes on to others, and tasks that waited for nothing else become ready."""
-        users, readers = 0, self._readers[block]
-        if readers:
-            self._readers[block] = None
-            states, missing = self._states, self._missing
-            for task in readers:
-                if states[task] is _PLANNED:
-                    users += 1
-                    missing[task] = num = missing[task] - 1
-                    if not num and task not in self._teams:
-                        heapq.heappush(self._heaps.get(task, self._ready), self._position[task])
-        self._users[block] = users
+        self._held[block] = True
         if self._forwards[block]:
             self._send(block)
-            users = self._users[block]
-        if not users:
+        if self._readers[block]:
+            self._supply(block)
+        if not self._uses[block]:
             self._free(block)
 
-    def _fulfil(self, task: int) -> None:
-        """A task waits for one block less."""
-        self._missing[task] -= 1
-        if not self._missing[task] and task not in self._teams:
-            heapq.heappush(self._heaps.get(task, self._ready), self._position[task])
+    def _supply(self, block: int) -> None:
+        """Those that wait for a block wait for one less."""
+        readers, self._readers[block] = self._readers[block], None
+        missing = self._missing
+        for task in readers or ():
+            missing[task] = num = missing[task] - 1
+            if not num:
+                heappush(self._heaps.get(task, self._ready), self._position[task])
 
     def _send(self, block: int) -> None:
         """Send a block that is here to those who get it from here; while frozen it waits for the new plan."""
@@ -418,25 +430,22 @@ class PeerState:
                 self._num_sent[rank] += 1
                 self._bytes_sent[rank] += nbytes
             else:
-                self._users[block] += 1
+                self._uses[block] += 1
                 self._sending[block] = self._sending.get(block, 0) + 1
                 self._num_sending += 1
 
     def _release(self, blocks: Iterable[int]) -> None:
         """A task or send that needed ``blocks`` needs them no more."""
-        users, free, frozen = self._users, self._shell.free, self._frozen
+        uses = self._uses
         for block in blocks:
-            num = users.get(block)
-            if num == 1 and not frozen:         # while frozen it stays
-                del users[block]
-                free(block)
-            elif num is not None:
-                users[block] = num - 1
+            uses[block] = num = uses[block] - 1
+            if not num and self._held[block]:
+                self._free(block)
 
     def _free(self, block: int) -> None:
         """Forget a block without users; while frozen it stays."""
         if not self._frozen:
-            del self._users[block]
+            self._held[block] = False
             self._shell.free(block)
 
     # Epochs
@@ -522,10 +531,7 @@ class PeerState:
                 self._close(task, Change.SKIP)
                 self._release(self._needs[task])
         for block in gone:
-            readers, self._readers[block] = self._readers[block] or (), None
-            for task in readers:
-                if self._states[task] is _PLANNED:
-                    self._fulfil(task)
+            self._supply(block)
 
     def _wind_down(self, interrupt: bool) -> None:
         """Come to an end: every rank knows that nothing more starts anywhere."""
@@ -579,15 +585,20 @@ class PeerState:
                               for num, entry in zip(self._expected, entries, strict=True)]
             self._adopt(plan, free)
             self.catalog.follow(plan.digest)
-            self._count_users()
-            for block in sorted(block for block in self._users if self._forwards[block]):
-                self._send(block)
+            for block in self._here():
+                if self._forwards[block]:
+                    self._send(block)
         self._sweep()
 
     def _sweep(self) -> None:
         """Forget what was only kept because this rank was frozen."""
-        for block in sorted(block for block, users in self._users.items() if not users):
-            self._free(block)
+        for block in self._here():
+            if not self._uses[block]:
+                self._free(block)
+
+    def _here(self) -> list[int]:
+        """The blocks that are here."""
+        return [block for block, held in enumerate(self._held) if held]
 
     def _new_plan(self) -> tuple[Plan, list[int]]:
         """Make the next plan, the same on all ranks; and give the tasks that it places."""
@@ -606,13 +617,6 @@ class PeerState:
         plan = make_plan(self.plan.graph, self.machine, self._learning.progress(claimed, running, copies, holders))
         self._learning.follow(plan, claimed)
         return plan, free
-
-    def _count_users(self) -> None:
-        """Count anew who needs the blocks that are here."""
-        for block in self._users:
-            self._users[block] = self._sending.get(block, 0) + sum(
-                self._ranks[task] == self.rank and (self._states[task] is State.PLANNED or task == self.running)
-                for task in self._consumers[block])
 
 
 def _add(lists: list[list[int] | None], place: int, item: int) -> None:
