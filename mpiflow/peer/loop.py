@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from time import perf_counter
 
 import msgspec
 import numpy as np
@@ -161,7 +162,7 @@ class Loop:
             MPI.Exception: A rank has died.
             InternalError: Ranks disagree, or something else that cannot happen.
         """
-        self._began = time.perf_counter()
+        self._began = perf_counter()
         old = signal.signal(_SIGNAL, self._on_signal)
         helper = threading.Thread(target=self._help, name="mpiflow-progress", daemon=True)
         interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
@@ -184,7 +185,7 @@ class Loop:
             sys.setswitchinterval(interval)
             gc.set_threshold(*thresholds)
             gc.unfreeze()
-        return time.perf_counter() - self._began
+        return perf_counter() - self._began
 
     def _turn_until_ended(self) -> None:
         since: float | None = None              # there has been nothing to do
@@ -194,9 +195,9 @@ class Loop:
                 since, waited, looks = None, 0.0, 1
                 self._go_on()
             elif since is None:
-                since, looks = time.perf_counter(), _LOOKS
+                since, looks = perf_counter(), _LOOKS
             else:
-                waited = time.perf_counter() - since
+                waited = perf_counter() - since
                 if waited > _ALONE:
                     looks = 1
                     if waited > PERIOD:
@@ -206,7 +207,7 @@ class Loop:
 
     def _go_on(self) -> None:
         """Run tasks, and take in the blocks that come for them, until there is neither, or it is time to look at the rest."""
-        until = time.perf_counter() + _PACE
+        until = perf_counter() + _PACE
         while True:
             task = self._task
             if task is not None:
@@ -236,7 +237,7 @@ class Loop:
         for item in sent:
             state.sent(*item)
         parts = self._epochs.poll()
-        now = time.perf_counter()
+        now = perf_counter()
         if parts is not None:
             self._failed = None
             self._epoch_over = now
@@ -266,7 +267,7 @@ class Loop:
 
     def _look(self) -> None:
         """Now and then hear signals, and see whether anything moves."""
-        now = time.perf_counter()
+        now = perf_counter()
         if now >= self._look_at:
             self._look_at = now + PERIOD
             self._hear_signals()
@@ -330,7 +331,7 @@ class Loop:
         self._epoch_over = math.inf
         since = self._since
         if since is not None and self._state.running is not None:
-            delta = msgspec.structs.replace(delta, elapsed=time.perf_counter() - since)
+            delta = msgspec.structs.replace(delta, elapsed=perf_counter() - since)
         self._posted = delta
         self._epochs.post(encode(delta))
 
@@ -341,7 +342,7 @@ class Loop:
             self._strike()
 
     def _strike(self) -> None:
-        self._interrupted, self._interrupts.wanted = time.perf_counter(), True
+        self._interrupted, self._interrupts.wanted = perf_counter(), True
         signal.pthread_kill(threading.main_thread().ident, _SIGNAL)
 
     def end(self) -> None:
@@ -358,7 +359,7 @@ class Loop:
 
     def _run_task(self, task: int) -> float:
         """Run a task and tell how it ended; give the time when it did."""
-        self._since = start = time.perf_counter()
+        self._since = start = perf_counter()
         if self._asleep:
             self._wake.set()
         if self._spill is not None:
@@ -366,44 +367,52 @@ class Loop:
         self._lock.release()
         try:
             value = self._attempt(task) if task not in self._policies else self._persist(task, self._policies[task])
-        except Interrupted:
-            self._back()
-            if self._death is not None:         # the task will run again, and its inputs stay for that
-                raise self._death from None
-            self._state.stopped(task)
-        except KeyboardInterrupt:
-            self._back()
-            raise
-        except Skipped as reason:
-            seconds = time.perf_counter() - start
-            self._back()
-            self._state.skipped(task, start - self._began, seconds, str(reason))
-        except BaseException as error:          # user code may raise anything; a failure is a message
-            seconds, text = time.perf_counter() - start, describe_failure(error)
-            self._back()
+        except BaseException as error:          # user code may raise anything
+            self._end_badly(task, start, error)
+            return perf_counter()
+        end = perf_counter()
+        self._lock.acquire()
+        self._since = None
+        if self._interrupted is not None:
+            self._recover()
+        seconds = end - start
+        self.values[task] = value
+        self._unoffered += seconds
+        if self._unoffered >= self._worth or task in self._written:
+            self._keep(task, value, seconds, self._unoffered - seconds)
+            self._unoffered = 0.0
+        plain = type(value) is np.ndarray
+        form = () if task not in self._named else _plain_form(value.dtype, value.shape) if plain else _form(value)
+        self._state.finished(task, start - self._began, seconds, value.nbytes if plain else nbytes(value), form)
+        return end
+
+    def _end_badly(self, task: int, start: float, error: BaseException) -> None:
+        """Tell how a task ended that has raised ``error``: a failure is a message."""
+        seconds = perf_counter() - start
+        ended = isinstance(error, (Interrupted, KeyboardInterrupt, Skipped))
+        text = str(error) if ended else describe_failure(error)
+        self._lock.acquire()
+        self._since = None
+        self._recover()
+        if isinstance(error, Skipped):
+            self._state.skipped(task, start - self._began, seconds, text)
+        elif isinstance(error, KeyboardInterrupt):
+            raise error
+        elif not ended:
             self._state.raised(task, start - self._began, seconds, text)
             if self._state.stopping and not self._failed:
-                self._failed = time.perf_counter(), text
+                self._failed = perf_counter(), text
+        elif self._death is not None:           # the task will run again, and its inputs stay for that
+            raise self._death from None
         else:
-            seconds = time.perf_counter() - start
-            self._back()
-            self.values[task] = value
-            self._unoffered += seconds
-            if self._unoffered >= self._worth or task in self._written:
-                self._keep(task, value, seconds, self._unoffered - seconds)
-                self._unoffered = 0.0
-            plain = type(value) is np.ndarray
-            form = () if task not in self._named else _plain_form(value.dtype, value.shape) if plain else _form(value)
-            self._state.finished(task, start - self._began, seconds, value.nbytes if plain else nbytes(value), form)
-            return start + seconds
-        return time.perf_counter()
+            self._state.stopped(task)
 
     def _persist(self, task: int, policy: Policy) -> Value:
         """Run a task as its step wants it: more than once if it fails, and not for too long."""
         timeout = math.inf if policy.timeout is None or self._executor.keeps_time(task) else policy.timeout
         for left in range(policy.retries, -1, -1):
             try:
-                self._deadline = time.perf_counter() + timeout
+                self._deadline = perf_counter() + timeout
                 return self._attempt(task)
             except Interrupted:
                 if not self._timed_out():
@@ -440,10 +449,9 @@ class Loop:
                 self._interrupted, self._interrupts.wanted = None, False
         return self._interrupted is None
 
-    def _back(self) -> None:
-        """The main thread is back from a task and takes the lock again."""
-        self._lock.acquire()
-        self._since = self._interrupted = None
+    def _recover(self) -> None:
+        """The main thread is back from a task that was to end, and has the lock again."""
+        self._interrupted = None
         self._told = self._interrupts.wanted = False
         if self._abandoned:                     # the second thread has taken over and ends the process
             self._lock.release()
@@ -466,10 +474,10 @@ class Loop:
         try:
             while not self._closed.is_set():
                 since = self._since
-                if since is not None and time.perf_counter() >= self._look_at:
+                if since is not None and perf_counter() >= self._look_at:
                     with self._lock:
                         self._look()
-                if since is None or time.perf_counter() - since < _TICK:
+                if since is None or perf_counter() - since < _TICK:
                     rest = min(2 * rest, _REST)
                     self._rest(since, rest)
                     continue
@@ -495,7 +503,7 @@ class Loop:
         self._death = error                     # which the main thread raises next, when it is back
         self._executor.release()
         since = self._since
-        if since is None or self._closed.wait(max(REPRIEVE, time.perf_counter() - since)):
+        if since is None or self._closed.wait(max(REPRIEVE, perf_counter() - since)):
             return
         with self._lock:
             if self._since is not None:
@@ -521,7 +529,7 @@ class Loop:
 
     def _keep_time(self) -> None:
         """Interrupt a task that has taken longer than its step allows."""
-        if time.perf_counter() > self._deadline and self._since is not None and self._interrupted is None:
+        if perf_counter() > self._deadline and self._since is not None and self._interrupted is None:
             self._deadline = math.inf
             self._strike()
 
@@ -532,7 +540,7 @@ class Loop:
         """
         if self._interrupted is None or self._abandoned or self._since is None or not (self._told or self._is_part()):
             return
-        now = time.perf_counter()
+        now = perf_counter()
         if now - self._interrupted > GRACE:
             self._abandoned, self.inside = True, self._is_part()
             task = self._state.running
