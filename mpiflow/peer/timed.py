@@ -6,6 +6,7 @@ Runs that nobody wants a report of pay nothing: they have plain transfers.
 from __future__ import annotations
 
 import time
+from time import perf_counter
 
 from mpi4py import MPI
 
@@ -29,7 +30,7 @@ class Timed(Transfers):
 
     def begin(self) -> None:
         """From now on times count from now, and what was noted before is forgotten."""
-        self._began_at, self._began = time.time(), time.perf_counter()
+        self._began_at, self._began = time.time(), perf_counter()
         self._next = self._began
         self._every = _OFTEN
         self._left: list[tuple[int, int, float]] = []
@@ -39,20 +40,23 @@ class Timed(Transfers):
     @property
     def noted(self) -> Noted:
         """What has been noted so far."""
-        self._sample(time.perf_counter())
-        return Noted(self._began_at, tuple(self._left), tuple(self._came), tuple(self._memory))
+        self._sample(perf_counter())
+        since = self._since
+        return Noted(self._began_at, tuple([(task, rank, since(at)) for task, rank, at in self._left]),
+                     tuple([(task, since(at)) for task, at in self._came]), tuple(self._memory))
 
     def _start(self, task: int, rank: int, value: Value) -> int | None:
         if len(self._left) < MOST:
-            self._left.append((task, rank, self._since(time.perf_counter())))
-        return super()._start(task, rank, value)
+            self._left.append((task, rank, perf_counter()))
+        return Transfers._start(self, task, rank, value)
 
     def receive(self, looks: int = 1) -> list[tuple[int, Value]]:
         """As for ``Transfers``."""
-        arrived = super().receive(looks)
+        arrived = Transfers.receive(self, looks)
         if arrived and len(self._came) < MOST:
-            at = self._since(time.perf_counter())
-            self._came += [(task, at) for task, _ in arrived]
+            at = perf_counter()
+            for task, _ in arrived:
+                self._came.append((task, at))
         return arrived
 
     def trim(self, now: float) -> None:

@@ -18,6 +18,7 @@ LEAST_GAIN = 0.25           # seconds: ranks that drift apart by less are left a
 LEAST_SHARE = 0.1           # of what the busiest rank has before it: likewise
 SECONDS_PER_TASK = 2e-4     # what a new plan costs for each task that it places
 EVIDENCE = 3                # tasks of a kind that must have ended before the others are judged by them
+_CANCELLED, _DONE = State.CANCELLED, State.DONE     # an enumeration's names take long to look up
 
 
 class _Kind:
@@ -74,26 +75,29 @@ class Learning:
 
     def learn(self, news: Iterable[TaskEntry]) -> None:
         """Take what an epoch brought."""
+        seconds, nbytes, of, placed, ranks = self._seconds, self._nbytes, self._of, self._placed, self._plan.ranks
         for entry in news:
-            if entry.state < State.CANCELLED:
+            state = entry.state
+            if state < _CANCELLED:
                 continue
-            task = entry.task
-            kind = self._kinds[self._of[task]]
-            if entry.state is State.DONE:
+            task, took = entry.task, entry.seconds
+            number, expected, size = of[task], seconds[task], nbytes[task]
+            kind = self._kinds[number]
+            if state is _DONE:
                 self._ended[task] = entry
                 kind.num += 1
-                kind.seconds += entry.seconds
-                kind.seconds_first += self._seconds[task]
+                kind.seconds += took
+                kind.seconds_first += expected
                 kind.nbytes += entry.nbytes
-                kind.nbytes_first += self._nbytes[task]
-            if self._placed[task]:
-                self._placed[task] = False
-                rank = self._plan.ranks[task]
+                kind.nbytes_first += size
+            if placed[task]:
+                placed[task] = False
+                rank = ranks[task]
                 self._num_open -= 1
-                self._open[rank][self._of[task]] -= self._seconds[task]
-                self._open_nbytes[self._of[task]] -= self._nbytes[task]
-                if entry.state is not State.SKIPPED:        # what was left out says nothing of those that run
-                    self._late[rank] += entry.seconds - self._seconds[task] * kind.scale
+                self._open[rank][number] -= expected
+                self._open_nbytes[number] -= size
+                if state is not State.SKIPPED:          # what was left out says nothing of those that run
+                    self._late[rank] += took - expected * kind.scale
 
     def due(self, running: Mapping[int, float]) -> bool:
         """Whether ranks have drifted so far from the plan, and from each other, that a new plan is worth its cost.
