@@ -53,6 +53,13 @@ def test_many_short_tasks_on_one_small_block_use_all_ranks_although_more_tries_a
     assert min(Counter(found.ranks).values()) > 4000 and found.nbytes == 32
 
 
+def test_a_long_grid_of_short_tasks_uses_all_ranks_although_few_tries_are_made():
+    rows = 4_000
+    tasks = [task(2 * row + column, *([2 * row - 2, 2 * row - 1] if row else []), nbytes=16)
+             for row in range(rows) for column in range(2)]
+    assert placed(tasks, 2).seconds < 1.2 * rows * 1e-3
+
+
 # Laws
 
 @law

@@ -19,7 +19,8 @@ from mpiflow.planning.timeline import in_order, memory_peaks, run
 from mpiflow.planning.workload import Workload
 
 FIRST = Strategy(1e6)       # bytes stay where they are; if no time is lost by that, nothing else is tried
-VARIED = (Strategy(10.0), Strategy(100.0), Strategy(1.0), Strategy(30.0), Strategy(1000.0), Strategy(0.0, 0.0))
+# The first of these is all that is tried for very large graphs: with 10 it would keep a grid of short tasks on one rank.
+VARIED = (Strategy(3.0), Strategy(10.0), Strategy(100.0), Strategy(1.0), Strategy(30.0), Strategy(1000.0), Strategy(0.0, 0.0))
 LEAN = Strategy(1.0, lean=True)
 SLACK = 1.03            # a placement that ends so much later may be taken if it moves less
 SIMULATED = 20_000      # tasks; larger plans take the times that the placement expects
