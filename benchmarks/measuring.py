@@ -94,9 +94,11 @@ def side(script: str, *options: object, timeout: float, num_ranks: int | None = 
 
 
 def run_mpiflow(folder: Path, document: str, *options: object, num_ranks: int, timeout: float) -> dict[str, Any]:
-    """Run a workflow in ``folder`` and give the record of the run."""
-    record = folder / "record.json"
-    start([*ranks(num_ranks), sys.executable, "-m", "mpiflow", document, "--record", record, *options], timeout, folder)
+    """Run a workflow in ``folder``, as users do, and give the record that every run keeps."""
+    kept = folder / ".mpiflow" / "runs"
+    before = set(kept.glob("*/record.json"))
+    start([*ranks(num_ranks), sys.executable, "-m", "mpiflow", document, *options], timeout, folder)
+    record, = set(kept.glob("*/record.json")) - before
     found = json.loads(record.read_text())
     if any(task["state"] != "done" for task in found["tasks"]):
         raise SystemExit(f"{document}: not every task was done")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -82,7 +83,17 @@ class Catalog:
         Returns:
             The entries that are news.
         """
-        news = [entry for delta in deltas for entry in delta.tasks if self.merge(entry)]
+        news, tasks, num = [], self.tasks, 0
+        for entry in chain.from_iterable([delta.tasks for delta in deltas]):
+            task = entry.task
+            old = tasks[task]
+            if old.state is _PLANNED and entry.state is _DONE and entry.attempt >= old.attempt:     # as most news are
+                tasks[task] = entry
+                num += 1
+                news.append(entry)
+            elif self.merge(entry):
+                news.append(entry)
+        self.num_open -= num
         for delta in deltas:
             self.settled[delta.rank] = delta.settled
             self.elapsed[delta.rank] = delta.elapsed
@@ -96,13 +107,10 @@ class Catalog:
         """Take ``entry`` if it is newer than what is known; say whether it was."""
         task = entry.task
         old = self.tasks[task]
-        before, after = old.state, entry.state
-        if before is _PLANNED and after is _DONE and entry.attempt >= old.attempt:      # as most news are
-            self.num_open -= 1
-        elif entry <= old:
+        if entry <= old:
             return False
-        elif before is not after:
-            self._count(task, before, after)
+        if old.state is not entry.state:
+            self._count(task, old.state, entry.state)
         self.tasks[task] = entry
         return True
 

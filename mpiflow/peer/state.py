@@ -305,7 +305,8 @@ class PeerState:
         self._num_open -= 1
         self._news.append(TaskEntry(task, 0, _DONE, self.rank, start, seconds, nbytes, form))
         self._release(self._needs[task])
-        self._continue()
+        if self._ready or self._heaps or not self._num_open or self.stopping:
+            self._continue()
 
     def raised(self, task: int, start: float, seconds: float, error: str) -> None:
         """The running task has failed; ``error`` is its traceback.
@@ -436,11 +437,12 @@ class PeerState:
 
     def _release(self, blocks: Iterable[int]) -> None:
         """A task or send that needed ``blocks`` needs them no more."""
-        uses = self._uses
+        uses, held, frozen, free = self._uses, self._held, self._frozen, self._shell.free
         for block in blocks:
             uses[block] = num = uses[block] - 1
-            if not num and self._held[block]:
-                self._free(block)
+            if not num and held[block] and not frozen:      # while frozen it stays
+                held[block] = False
+                free(block)
 
     def _free(self, block: int) -> None:
         """Forget a block without users; while frozen it stays."""
@@ -560,7 +562,7 @@ class PeerState:
 
     def _drifted(self, news: Sequence[TaskEntry]) -> bool:
         """Whether the catalog shows that another plan would be worth its cost."""
-        self._spent += sum(entry.seconds for entry in news)
+        self._spent += sum([entry.seconds for entry in news])
         if self._learning is None:
             if self._spent + sum(self.catalog.elapsed) < LEAST_GAIN:
                 return False
