@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from bisect import bisect
-from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import accumulate, starmap
 from pathlib import Path
 
@@ -29,10 +29,11 @@ MOST_TEXT = 64 << 10    # and parameters if they are not longer than this [bytes
 
 
 class Lineage:
-    """What is known of the tasks of one graph. Costs something only for tasks whose blocks are saved. Local."""
+    """What is known of the tasks of one graph. Once it is there, it costs only for tasks whose blocks are saved. Local."""
 
     def __init__(self, graph: TaskGraph, registry: Registry, results: Path) -> None:
         self._graph, self._registry, self._results = graph, registry, results
+        self._owners = _owners(graph.datasets.values())
 
     def told(self, made: Made, number: int, value: Value) -> Made:
         """Complete what is saved of the task ``number``, that has just ended with ``value``."""
@@ -44,19 +45,6 @@ class Lineage:
             self._registry[task.operation].name if task.operation else "", str(task.kind), task.instance, tuple(shares),
             self._given(inputs), _text(task), _form(value), time.time(),
             str(self._results / dict(task.parameters)["file"]) if write else "")
-
-    @cached_property
-    def _owners(self) -> tuple[dict[int, DatasetEntry], dict[int, list[DatasetEntry]]]:
-        """The dataset that each block is of; and the others, of those few that are of several. There may be many blocks."""
-        first: dict[int, DatasetEntry] = {}
-        others: dict[int, list[DatasetEntry]] = {}
-        for entry in self._graph.datasets.values():
-            own = dict.fromkeys(entry.tasks, entry)
-            for number in sorted(first.keys() & entry.tasks):
-                others.setdefault(number, []).append(entry)
-                own[number] = first[number]
-            first.update(own)
-        return first, others
 
     def _places(self, number: int) -> list[tuple[DatasetEntry, int]]:
         """The datasets that a block is of, and which of their blocks it is."""
@@ -104,6 +92,19 @@ class Lineage:
         tasks, most = self._graph.tasks, max(1, MOST_IDS // max(1, len(inputs)))
         return tuple([Given(item.argument, tasks[item.tasks[0]].name if item.tasks else "",
                             tuple([tasks[number].id for number in item.tasks[:most]]), len(item.tasks)) for item in inputs])
+
+
+def _owners(datasets: Iterable[DatasetEntry]) -> tuple[dict[int, DatasetEntry], dict[int, list[DatasetEntry]]]:
+    """Give the dataset that each block is of; and the others, of those few that are of several. There may be many blocks."""
+    first: dict[int, DatasetEntry] = {}
+    others: dict[int, list[DatasetEntry]] = {}
+    for entry in datasets:
+        own = dict.fromkeys(entry.tasks, entry)
+        for number in sorted(first.keys() & entry.tasks):
+            others.setdefault(number, []).append(entry)
+            own[number] = first[number]
+        first.update(own)
+    return first, others
 
 
 def _text(task: Task) -> str:

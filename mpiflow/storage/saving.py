@@ -21,7 +21,7 @@ from mpiflow.storage.shelf import Shelf
 
 INLINE = 64 << 10       # blocks up to this size [bytes] go into the journal itself
 PENDING = 256 << 20     # large blocks are refused while more of them than this [bytes] wait to be written; small ones likewise
-WINDOW = 0.05           # blocks that come within this time [s] share a flush
+WINDOW = 0.2            # blocks that come within this time [s] share a flush, which keeps the interpreter from tasks for some ms
 _COMMIT = 64 << 20      # as many as have this size together [bytes]
 _OBJECTS = 1 << 10      # what a queued block takes beside its elements, about [bytes]
 
