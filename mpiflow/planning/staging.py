@@ -103,7 +103,7 @@ def _in_parts(construction: Construction, file: str, name: str, entry: DatasetEn
     tasks, found, about = construction.graph.tasks, [], (name, entry.unit, entry.tags)
     for number, inputs in enumerate(shares([Input(name, entry.tasks)], num)):
         hash = recipe_id("part", *about, [tasks[task].id for task in inputs[0].tasks])
-        found.append(construction.add(Kind.WRITE_PART, "", inputs, (("part", part_file(file, name, number, hash)),),
+        found.append(construction.add(Kind.WRITE_PART, "", inputs, (("file", part_file(file, name, number, hash)),),
                                       construction.estimates.read(inputs, nbytes=16), recipe=about, ranks=writers))
         if all(tasks[task].optional for task in inputs[0].tasks):
             tasks[found[-1]] = replace(tasks[found[-1]], optional=True)
