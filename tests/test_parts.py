@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from launching import launch, mpiflow
+from launching import launch, mpiflow, ran_in
 
 from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.layout import form_of
@@ -190,12 +190,7 @@ def some(m, i):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("parts")
-    (folder / "w.yaml").write_text(WORKFLOW)
-    (folder / "ops.py").write_text(OPS)
-    ended = mpiflow(3, "w.yaml", "--record", "r.json", cwd=folder)
-    assert ended.status == 0, ended.err
-    return folder
+    return ran_in(tmp_path_factory.mktemp("parts"), 3, WORKFLOW, OPS, "r.json")
 
 
 @pytest.fixture
