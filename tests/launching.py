@@ -49,3 +49,12 @@ def mpiflow(num_ranks: int | None, *arguments: object, **options) -> Ended:
     """Run ``mpirun -n num_ranks python -m mpiflow arguments``; without mpirun if there is no number."""
     prefix = [] if num_ranks is None else ["mpirun", "-n", str(num_ranks)]
     return launch([*prefix, sys.executable, "-m", "mpiflow", *map(str, arguments)], **options)
+
+
+def ran_in(folder: Path, num_ranks: int, workflow: str, operations: str, record: str) -> Path:
+    """Run a workflow that ends well in ``folder``, as ``w.yaml`` with ``ops.py``, and leave its record there; give the folder."""
+    (folder / "w.yaml").write_text(workflow)
+    (folder / "ops.py").write_text(operations)
+    ended = mpiflow(num_ranks, "w.yaml", "--record", record, cwd=folder)
+    assert ended.status == 0, ended.err
+    return folder

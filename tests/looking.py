@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from launching import Ended, mpiflow
+from launching import Ended, ran_in
 
 from mpiflow.cli.main import main
 
@@ -45,12 +45,7 @@ results: {st: out/st.h5, quick: out/quick.npy, sweep.*: out/sweep.h5}
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory) -> Path:
     """The folder of a run: workflow, store, results, and its record; not to be changed."""
-    folder = tmp_path_factory.mktemp("ran")
-    (folder / "ops.py").write_text(OPS)
-    (folder / "w.yaml").write_text(WORKFLOW)
-    ended = mpiflow(2, "w.yaml", "--record", "record.json", cwd=folder)
-    assert ended.status == 0, ended.err
-    return folder
+    return ran_in(tmp_path_factory.mktemp("ran"), 2, WORKFLOW, OPS, "record.json")
 
 
 @pytest.fixture

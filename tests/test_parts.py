@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from launching import launch, mpiflow
+from launching import launch, mpiflow, ran_in
 
 from mpiflow.errors import MachineError, OperationError
 from mpiflow.operations.layout import form_of
@@ -16,7 +16,7 @@ from mpiflow.operations.registry import builtin_operations
 from mpiflow.operations.values import concatenate
 from mpiflow.planning.lowering import lower
 from mpiflow.planning.parts import is_part, part_file
-from mpiflow.planning.tasks import Kind
+from mpiflow.planning.tasks import Kind, written_file
 from mpiflow.storage.results import Parts, Result, read_result, stamp, virtual, write_results
 from mpiflow.storage.sources import discover
 from mpiflow.workflow.reading import read_workflow
@@ -137,7 +137,7 @@ def test_one_part_or_one_block_is_a_plain_file():
 
 
 def test_the_name_of_a_part_changes_with_what_is_in_it():
-    names = [[dict(task.parameters)["part"] for task in of_kind(graph_of(3, **more), Kind.WRITE_PART)]
+    names = [[written_file(task) for task in of_kind(graph_of(3, **more), Kind.WRITE_PART)]
              for more in ({}, {"random": {"shape": [20, 2], "seed": 1}})]
     assert len({*names[0], *names[1]}) == 6 and all(is_part(name.rpartition("/")[2]) for name in names[0])
 
@@ -190,12 +190,7 @@ def some(m, i):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("parts")
-    (folder / "w.yaml").write_text(WORKFLOW)
-    (folder / "ops.py").write_text(OPS)
-    ended = mpiflow(3, "w.yaml", "--record", "r.json", cwd=folder)
-    assert ended.status == 0, ended.err
-    return folder
+    return ran_in(tmp_path_factory.mktemp("parts"), 3, WORKFLOW, OPS, "r.json")
 
 
 @pytest.fixture
@@ -218,7 +213,7 @@ def test_several_ranks_write_and_no_block_of_what_has_as_many_parts_moves(ran):
     tasks = json.loads((ran / "r.json").read_text())["tasks"]
     assert len(parts_written(ran)) == 8 and len(set(parts_written(ran))) > 1
     for task in tasks:
-        if task["kind"] == "write part" and "/y-" in task["parameters"]["part"]:
+        if task["kind"] == "write part" and "/y-" in task["parameters"]["file"]:
             assert tasks[task["needs"][0]]["rank"] == task["rank"]
 
 

@@ -51,7 +51,7 @@ def test_blocks_of_one_step_are_one_activity(record):
 
 def test_an_operation_inside_itself_is_two_activities():
     def task(operation, needs, kind="apply"):
-        return {"id": "", "kind": kind, "step": "s", "instance": "", "operation": operation, "needs": needs, "rank": 0,
+        return {"task": 0, "id": "", "kind": kind, "step": "s", "instance": "", "operation": operation, "needs": needs, "rank": 0,
                 "state": "done", "start": 0, "seconds": 0, "nbytes": 0, "error": "", "parameters": {}}
     tasks = [task("", [], "load"), task("f", [0]), task("g", [1]), task("f", [2])]
     text = json.dumps({"name": "n", "source": {"file": "", "digest": ""}, "started": "2026-11-26T00:00:00+00:00", "status": 0,

@@ -5,7 +5,8 @@ import os
 import msgspec
 import pytest
 
-from mpiflow.errors import DamagedError, MachineError
+from mpiflow.cli.runs import chosen_run
+from mpiflow.errors import DamagedError, LaunchError, MachineError
 from mpiflow.storage.lines import Lines
 from mpiflow.storage.runs import (
     PLAN,
@@ -82,6 +83,17 @@ def test_runs_are_named_in_order_of_time(tmp_path):
         run_folder(tmp_path, run).mkdir(parents=True)
     (tmp_path / "runs" / "notes.txt").write_text("no run")
     assert runs(tmp_path) == ["20261125-230000-c", "20261126-040000-b"]
+
+
+def test_the_beginning_of_a_name_is_enough_and_the_whole_name_always_is(tmp_path):
+    for run in ("20", "20-1", "20-2", "21"):
+        write_whole(run_folder(tmp_path, run), RECORD if run < "20-2" else PLAN, record())
+    assert [chosen_run(tmp_path, word) for word in (None, "20", "20-2", "21")] == ["21", "20", "20-2", "21"]
+    assert [chosen_run(tmp_path, word, over=True) for word in (None, "20-")] == ["20-1", "20-1"]
+    with pytest.raises(LaunchError, match=r"several runs begin with 20-; .*20-1, 20-2"):
+        chosen_run(tmp_path, "20-")
+    with pytest.raises(LaunchError, match=r"knows of no run 21 that is over; .*20, 20-1"):
+        chosen_run(tmp_path, "21", over=True)
 
 
 def test_a_store_that_is_a_file_is_an_error(tmp_path):

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from test_reading import MINIMAL, RICH, trees
 
 from mpiflow.errors import DocumentError
+from mpiflow.workflow.parameters import locate
 from mpiflow.workflow.reading import read_workflow
 from mpiflow.workflow.schema import json_schema
-from mpiflow.workflow.text import locate
 
 SCHEMA = json_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)

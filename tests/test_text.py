@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from mpiflow.errors import DocumentError
 from mpiflow.workflow import text as text_module
-from mpiflow.workflow.text import decode, locate
+from mpiflow.workflow.parameters import locate
+from mpiflow.workflow.text import decode
 
 law = settings(derandomize=True, deadline=None, max_examples=200)
 

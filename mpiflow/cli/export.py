@@ -11,7 +11,8 @@ from typing import Any
 from mpiflow.cli.arguments import add_store, nbytes
 from mpiflow.cli.crating import make_crate
 from mpiflow.cli.files import deliver, read_bytes
-from mpiflow.errors import LaunchError, did_you_mean, near_file
+from mpiflow.cli.runs import chosen_run
+from mpiflow.errors import LaunchError
 from mpiflow.report.console import say
 from mpiflow.report.prov import to_prov
 from mpiflow.report.provenance import provenance
@@ -75,14 +76,9 @@ def _instance(format: str, data: bytes, file: str) -> tuple[dict[str, Any], str]
 
 def _record(name: str, store: Path) -> Path:
     """The file that is meant: itself, or the record in the folder of a run."""
-    known = {run: file for run in runs(store) if (file := run_folder(store, run) / RECORD).is_file()}
-    if Path(name).exists() or not known:
+    if Path(name).exists() or not runs(store):
         return Path(name)
-    meant = [max(known)] if name == "last" else [run for run in known if run.startswith(name)]
-    if len(meant) != 1:
-        raise LaunchError(f"{'several runs begin' if meant else 'no file, and no run of the store begins'} with {name!r}"
-                          + (near_file(Path(name)) or did_you_mean(name, known) if not meant else ": " + ", ".join(meant[:4])))
-    return known[meant[0]]
+    return run_folder(store, chosen_run(store, None if name == "last" else name, over=True)) / RECORD
 
 
 def _rocrate(chosen: argparse.Namespace, data: bytes, file: Path) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mpiflow.errors import LaunchError, did_you_mean, near_file
 from mpiflow.report.condition import Sight
-from mpiflow.storage.runs import RankState, birth, read_record, read_states, run_folder, runs
+from mpiflow.storage.runs import RECORD, RankState, birth, read_record, read_states, run_folder, runs
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -17,14 +17,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", metavar="ID", help="the run, or the beginning of its name (default: the newest one)")
 
 
-def chosen_run(store: Path, word: str | None) -> str:
-    """Name the run that is meant: the newest, or the one that is called so or begins so.
+def chosen_run(store: Path, word: str | None, over: bool = False) -> str:
+    """Name the run that is meant: the newest, or the one that is called so or begins so; of those that are ``over``, if wanted.
 
     Raises:
         LaunchError: There is none, or there are several; the message suggests one.
         MachineError: The store cannot be read.
     """
-    known = runs(store)
+    known = [run for run in runs(store) if not over or (run_folder(store, run) / RECORD).is_file()]
     if not known:
         raise LaunchError(f"{store} knows of no run: a run leaves something there when it has taken a second, or at its end"
                           + ("" if store.exists() else f" (there is no such folder{near_file(store)})"))
@@ -32,7 +32,7 @@ def chosen_run(store: Path, word: str | None) -> str:
         return known[-1]
     found = [word] if word in known else [run for run in known if run.startswith(word)]
     if len(found) != 1:
-        what = f"several runs begin with {word}" if found else f"{store} knows of no run {word}"
+        what = f"several runs begin with {word}" if found else f"{store} knows of no run {word}{' that is over' if over else ''}"
         near = near_file(word) or did_you_mean(word, known)
         raise LaunchError(f"{what}{near} (the last ones: {', '.join((found or known)[-4:])})")
     return found[0]

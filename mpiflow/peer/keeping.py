@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -106,27 +106,25 @@ def find(graph: TaskGraph, workflow: str, registry: Registry, store: Path, resul
         found = read_store(store)
     except MachineError as error:
         return Holding(rank, damages=(str(error),)), {}
-    places, lost = {}, []
-    for id in found.made.keys() & numbers.keys():
-        number = numbers[id]
-        if _there(graph, number, found, results):
-            places[number] = found.places[id]
+    places: dict[int, Place] = {}
+    lost: set[int] = set()
+    for number in sorted(numbers[id] for id in found.made.keys() & numbers.keys()):       # the parts of a result come before it
+        if _there(graph, number, found, results, lost):
+            places[number] = found.places[graph.tasks[number].id]
         else:
-            lost.append(number)
-    blocks = tuple([(number, found.made[graph.tasks[number].id].nbytes) for number in sorted(places)])
+            lost.add(number)
+    blocks = tuple([(number, found.made[graph.tasks[number].id].nbytes) for number in places])
     changed = tuple(sorted(_changed(graph, workflow, registry, found, numbers)))
     return Holding(rank, blocks, tuple(sorted(lost)), changed, tuple(found.damages)), places
 
 
-def _there(graph: TaskGraph, number: int, found: Found, results: Path) -> bool:
+def _there(graph: TaskGraph, number: int, found: Found, results: Path, lost: Container[int]) -> bool:
     """Whether a block looks as if it could be loaded; a written result counts as long as its files are as they were written.
 
-    Of files that a program has made and that are kept it counts whether they are there.
+    It does not if one of its parts is ``lost``. Of files that a program has made and that are kept it counts that they are there.
     """
     task = graph.tasks[number]
-    place = found.places.get(task.id)
-    if place is None:
-        return False
+    place = found.places[task.id]
     if task.kind is Kind.APPLY and not all(os.path.exists(results / file) for file in kept_files(task.parameters)):
         return False
     if task.kind not in WRITES:
@@ -135,10 +133,9 @@ def _there(graph: TaskGraph, number: int, found: Found, results: Path) -> bool:
     parts = [need for need in task.needs if graph.tasks[need].kind is Kind.WRITE_PART]
     try:
         same = np.array_equal(load(place), stamp(file))
-        whole = same and not (parts and absent_part(file))
+        return same and not (parts and absent_part(file)) and not any(part in lost for part in parts)
     except (MachineError, OSError):
         return False
-    return whole and all(_there(graph, part, found, results) for part in parts if graph.tasks[part].id in found.places)
 
 
 def _changed(graph: TaskGraph, workflow: str, registry: Registry, found: Found,

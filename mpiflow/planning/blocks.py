@@ -1,4 +1,4 @@
-"""Datasets as the tasks that make their blocks, and what lowering asks of expressions. Pure."""
+"""Datasets as the tasks that make their blocks, and what is asked of expressions when they are evaluated. Pure."""
 
 from __future__ import annotations
 

@@ -28,86 +28,26 @@ from msgspec.structs import replace
 
 from mpiflow.errors import InternalError
 from mpiflow.planning.blocks import Blocks
-from mpiflow.planning.estimates import SECONDS_PER_TASK, Estimates, Expected
-from mpiflow.planning.tasks import Input, Kind, TaskGraph
+from mpiflow.planning.construction import Construction
+from mpiflow.planning.estimates import SECONDS_PER_TASK, Expected
+from mpiflow.planning.guards import Guard
+from mpiflow.planning.tasks import Input, Kind
 from mpiflow.workflow.repeating import Repetition
 
-Guard = tuple[int, bool]        # a GATE task, and what it must have found
 Named = dict[str, Blocks]
-SEVERAL = (-1, False)           # stands for several guards
 
 
 class Conditions:
-    """The guards of a graph under construction."""
+    """Makes the GATE and PASS tasks of a graph under construction.
 
-    def __init__(self, graph: TaskGraph, estimates: Estimates, add: Callable[..., int], fail: Callable[[str], None],
-                 skips: Callable[[str], bool]) -> None:
-        """Prepare.
+    Args:
+        construction: The graph.
+        fail: Takes what is wrong with the step at hand; ``key`` if its name is to be pointed at.
+    """
 
-        Args:
-            graph: What tasks are added to.
-            estimates: What is expected of tasks.
-            add: Adds a task, or gives the number of the one with the same recipe.
-            fail: Takes what is wrong with the current step.
-            skips: Whether a task of a step that fails counts as skipped.
-        """
-        self._graph, self._estimates, self._add, self._fail, self._skips = graph, estimates, add, fail, skips
-        self.guard: Guard | None = None         # what new tasks depend on
-        self.causes: dict[int, Guard] = {}      # of tasks that may be skipped: the guard that they depend on
-        self._failing: set[int] = set()         # those that may be because a task has failed
-        self._around: dict[Guard, Guard | None] = {}        # the guard that the condition of a guard depends on
-
-    # Guards
-
-    def needed(self, kind: Kind, inputs: Iterable[Input]) -> Guard | None:
-        """Give the guard that a new task must have itself: not one of which its inputs see to it already."""
-        if self.guard is None or kind in (Kind.LOAD, Kind.WRITE):
-            return None
-        known = any(self._depends(self.causes.get(task), self.guard) for item in inputs for task in item.tasks)
-        return None if known else self.guard
-
-    def within(self, guard: Guard) -> Guard | None:
-        """From now on, new tasks depend on ``guard``; give the one that they depended on."""
-        around, self.guard = self.guard, guard
-        self._around.setdefault(guard, around)
-        return around
-
-    def _depends(self, guard: Guard | None, other: Guard) -> bool:
-        """Whether ``guard`` can hold only if the other does."""
-        while guard is not None and guard != other:
-            guard = self._around.get(guard)
-        return guard is not None
-
-    def _least(self, guards: set[Guard]) -> Guard:
-        """The one guard that can hold only if all others do; SEVERAL if none is like that."""
-        return next((guard for guard in sorted(guards) if all(self._depends(guard, other) for other in guards)), SEVERAL)
-
-    def note(self, number: int) -> None:
-        """Remember of a new task whether it may be skipped, and why."""
-        task = self._graph.tasks[number]
-        given = {self.causes[need] for need in task.needs if need in self.causes}
-        if task.guard is not None:
-            given = {task.guard}                # which depends on all that is around it
-        if self._skips(task.step) and task.kind not in (Kind.LOAD, Kind.GATE, Kind.PASS, Kind.WRITE):
-            self._failing.add(number)
-            given.add(SEVERAL)
-        elif not self._failing.isdisjoint(task.needs):
-            self._failing.add(number)
-        if given:
-            self.causes[number] = self._least(given)
-            if any(len(item.tasks) == 1 and self._graph.tasks[item.tasks[0]].optional for item in task.inputs):
-                self._graph.tasks[number] = replace(self._graph.tasks[number], optional=True)
-
-    def common(self, tasks: Iterable[int]) -> Guard | None:
-        """Give a guard that tells for all of ``tasks`` together, and for the step, whether they are skipped; None if none may be.
-
-        Raises:
-            ValueError: There is no such guard.
-        """
-        found = {self.causes[task] for task in tasks if task in self.causes} | ({self.guard} if self.guard else set())
-        if found and self._least(found) == SEVERAL:
-            raise ValueError
-        return self._least(found) if found else None
+    def __init__(self, construction: Construction, fail: Callable[..., None]) -> None:
+        self._graph, self._guards, self._estimates = construction.graph, construction.guards, construction.estimates
+        self._add, self._fail = construction.add, fail
 
     def gate(self, blocks: Blocks, key: str, limit: int | None = None) -> int:
         """Add the task that finds out whether a condition holds; with a ``limit`` of turns, it fails if it does not."""
@@ -123,7 +63,8 @@ class Conditions:
 
     def guarded(self, blocks: Blocks) -> Blocks:
         """Give blocks that are skipped when the guard in force does not hold."""
-        if self.guard is None or all(self.causes.get(task) == self.guard for task in blocks.tasks):
+        guard, causes = self._guards.in_force, self._guards.causes
+        if guard is None or all(causes.get(task) == guard for task in blocks.tasks):
             return blocks
         return self.passed(blocks, None)
 
@@ -141,14 +82,11 @@ class Conditions:
 
     def _pass(self, tasks: tuple[int, ...], guard: Guard | None, nbytes: int | None = None) -> int:
         expected = self._estimates.handed(tasks[-1])
-        around = self.guard
-        if guard is not None:
-            self.guard = guard
-            self._around.setdefault(guard, around)
+        around = self._guards.in_force if guard is None else self._guards.within(guard)
         if nbytes is not None:
             expected = expected._replace(nbytes=nbytes)
         number = self._add(Kind.PASS, "", (Input("", tasks),), (), expected)
-        self.guard = around
+        self._guards.in_force = around
         return number
 
     # Instances
@@ -156,18 +94,27 @@ class Conditions:
     def join(self, found: Sequence[Blocks]) -> None:
         """These are instances of one step: what joins them does without those that are skipped."""
         tasks = self._graph.tasks
-        for blocks in found if self.causes and len(found) > 1 else ():
-            if len(blocks.tasks) > 1 and not self._failing.isdisjoint(blocks.tasks):
+        for blocks in found if self._guards.causes and len(found) > 1 else ():
+            if len(blocks.tasks) > 1 and not self._guards.failing.isdisjoint(blocks.tasks):
                 self._fail(f"an instance has {len(blocks.tasks)} blocks, of which some may fail and others not: with 'on-error: "
                            "skip' it must be one block")
             for task in blocks.tasks:
-                if task in self.causes:
+                if task in self._guards.causes:
                     tasks[task] = replace(tasks[task], optional=True)
 
     def refuse_gaps(self, what: str, blocks: Iterable[int]) -> None:
         """Note an operation on neighbours of blocks that may not be there."""
-        if any(self._graph.tasks[task].optional for task in blocks if task in self.causes):
+        if any(self._graph.tasks[task].optional for task in blocks if task in self._guards.causes):
             self._fail(f"{what} needs all blocks, and instances of what it is given may be skipped")
+
+    def common(self, what: str, blocks: Iterable[int]) -> Guard | None:
+        """Give the guard that tells whether all blocks that a parallel operation is given are skipped; None if none may be."""
+        try:
+            return self._guards.common(blocks)
+        except ValueError:
+            self._fail(f"{what} is a parallel operation, and parts of what it is given may be skipped while others are not; its "
+                       "ranks would wait for each other", key=True)
+            return None
 
     # Turns
 
@@ -182,7 +129,7 @@ class Conditions:
             turn: Adds the tasks of a turn, which is fed what it is given; gives what it makes.
             evaluate: Gives the blocks of an expression over that.
         """
-        around, fed, given, gates, made, ends = self.guard, first, {}, [], [], []
+        around, fed, given, gates, made, ends = self._guards.in_force, first, {}, [], [], []
         most = repetition.at_most
         for number in range(1, most + 1):
             made.append(turn(number, fed))
@@ -191,7 +138,7 @@ class Conditions:
             gates.append(self.gate(until, "until", limit))
             if number < most:
                 ends.append(self._ended(made[-1], (gates[-1], True), 0))
-                self.guard = around
+                self._guards.in_force = around
                 fed = {}
                 for name, item in repetition.feed.items():
                     blocks = evaluate(item)
@@ -218,9 +165,7 @@ class Conditions:
         starts = ends[0].starts if all(end.starts == ends[0].starts for end in ends) else None
         tasks = tuple([self._pass(numbers, None) for numbers in zip(*[end.tasks for end in ends], strict=True)])
         for task, one in zip(tasks, first.tasks, strict=False):         # one of the ends is there, unless the first turn was not
-            self.causes.pop(task, None)
-            if one in self.causes:
-                self.causes[task] = self.causes[one]
+            self._guards.liken(task, one)
         return Blocks(tasks, starts)
 
 

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 from mpiflow.operations.operation import Operation
 from mpiflow.planning.blocks import Blocks
-from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK, Expected
-from mpiflow.planning.tasks import Input, Kind, TaskGraph
-
-Parameters = tuple[tuple[str, Any], ...]
+from mpiflow.planning.construction import Construction
+from mpiflow.planning.estimates import BYTES_PER_SECOND, SECONDS_PER_TASK, Expected, Parameters
+from mpiflow.planning.tasks import Input, Kind
 
 
 class Piece(NamedTuple):
@@ -100,14 +99,12 @@ class Neighbours:
     """Makes the tasks of such operations.
 
     Args:
-        graph: The graph under construction.
-        add: Adds a task, or gives the number of the one with the same recipe.
+        construction: The graph under construction.
         apply: Adds a task that runs an operation.
-        fail: Takes messages about arguments that are no number of rows.
     """
 
-    def __init__(self, graph: TaskGraph, add: Callable[..., int], apply: Callable[..., int], fail: Callable[[str], None]) -> None:
-        self._graph, self._add, self._apply, self._fail = graph, add, apply, fail
+    def __init__(self, construction: Construction, apply: Callable[..., int]) -> None:
+        self._graph, self._add, self._fail, self._apply = construction.graph, construction.add, construction.fail, apply
 
     def extent(self, operation: Operation, parameters: Parameters) -> tuple[int, int]:
         """Give the rows of a halo, as ``extent`` does, or none if an argument is wrong, which is noted."""

@@ -223,8 +223,7 @@ class TaskGraph:
 
 def written_file(task: Task) -> str:
     """Give the path, under the results, that a task writes to."""
-    given = dict(task.parameters)
-    return given["part"] if "part" in given else given["file"]
+    return dict(task.parameters)["file"]
 
 
 def missing(tasks: Sequence[Task], item: Input, gone: Container[int]) -> bool:

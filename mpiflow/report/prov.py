@@ -57,7 +57,7 @@ def _entity(found: Provenance, activity: Activity) -> dict[str, Any]:
     if activity.ids:
         entity["mf:block"] = list(activity.ids)[:MOST_IDS]
     if dataset and activity.kind != "written":
-        entity |= {"mf:dataset": dataset.id, "mf:tag": dataset.tags, "mf:unit": dataset.unit}
+        entity |= {"mf:dataset": dataset.id, "mf:tag": list(dataset.tags), "mf:unit": dataset.unit}
     return {key: value for key, value in entity.items() if value not in ("", [])}
 
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from mpiflow.errors import DocumentError, Problem
 from mpiflow.planning.tasks import WRITES, Kind, recipe_id
+from mpiflow.storage.runs import DatasetRecord, TaskRecord
 
 _MADE = (Kind.APPLY, Kind.COMBINE, Kind.FINISH, *WRITES)
 _EARLIER = (Kind.RESTORE, Kind.KEPT)
@@ -43,34 +44,6 @@ class Ran(Struct, frozen=True):
     version: str = ""
 
 
-class RecordedTask(Struct, frozen=True):
-    """One task of a record, as far as it is needed."""
-
-    id: str
-    kind: str
-    step: str
-    instance: str
-    operation: str
-    needs: list[int]
-    rank: int
-    state: str
-    start: float
-    seconds: float
-    nbytes: int
-    error: str
-    parameters: dict[str, Any]
-    file: str = ""
-
-
-class RecordedDataset(Struct, frozen=True):
-    """One named dataset of a record."""
-
-    id: str
-    tasks: list[int]
-    unit: str
-    tags: list[str]
-
-
 class Record(Struct, frozen=True):
     """The record of a run, as far as it is needed."""
 
@@ -81,8 +54,8 @@ class Record(Struct, frozen=True):
     seconds: float
     hosts: list[str]
     plan: str
-    tasks: list[RecordedTask]
-    datasets: dict[str, RecordedDataset]
+    tasks: list[TaskRecord]
+    datasets: dict[str, DatasetRecord]
 
     @property
     def began(self) -> datetime:
@@ -136,7 +109,7 @@ class Provenance:
     record: Record
     activities: list[Activity]
 
-    def ended(self, activity: Activity) -> list[RecordedTask]:
+    def ended(self, activity: Activity) -> list[TaskRecord]:
         """The tasks of an activity that have run, well or not, in order of start."""
         tasks = [self.record.tasks[number] for number in activity.tasks]
         return sorted((task for task in tasks if task.state in ("done", "failed")), key=lambda task: task.start)
@@ -206,21 +179,21 @@ def provenance(data: bytes, file: str) -> Provenance:
     return found
 
 
-def _level(record: Record, levels: list[int], task: RecordedTask) -> int:
+def _level(record: Record, levels: list[int], task: TaskRecord) -> int:
     """How many changes of operation lie before a task in its step: of ``f(g(f(x)))`` the two ``f`` are not one activity."""
     before = ((levels[need], record.tasks[need]) for need in task.needs)
     return max((level + (one.operation != task.operation) for level, one in before
                 if (one.step, one.instance) == (task.step, task.instance)), default=0)
 
 
-def _part(task: RecordedTask) -> tuple[str, str]:
+def _part(task: TaskRecord) -> tuple[str, str]:
     """The operation of a task, and how what comes of it came to be."""
     if task.kind in _MADE:
         return (task.operation, "made") if task.kind not in WRITES else ("", "written")
     return "", "earlier" if task.kind in _EARLIER else "source"
 
 
-def _name(record: Record, task: RecordedTask) -> str:
+def _name(record: Record, task: TaskRecord) -> str:
     step = f"{task.step}[{task.instance}]" if task.instance else task.step
     called = record.source.operations.get(task.operation)
     return f"{step}: {called.name}" if called and task.kind in _MADE else step

@@ -243,7 +243,7 @@ class _Crate:
             return [_id(file) for file in dict.fromkeys(files)]
         dataset = record.datasets.get(activity.step)
         self.add(f"#data/{number}", "CreativeWork", name=activity.name.partition(": ")[0], description=_KINDS[activity.kind],
-                 identifier=dataset.id if dataset else "", keywords=dataset.tags if dataset else [])
+                 identifier=dataset.id if dataset else "", keywords=list(dataset.tags) if dataset else [])
         return [f"#data/{number}"]
 
 

@@ -16,34 +16,11 @@ from msgspec import Struct
 
 import mpiflow
 from mpiflow.errors import DocumentError, Problem
+from mpiflow.storage.runs import DatasetRecord, TaskRecord
 from mpiflow.workflow.wfformat import FILE_TAG, VERSION, file_name
 
 _TASK_LETTERS = re.compile(r"[^0-9a-zA-Z\-_.#]")
 _FILE_LETTERS = re.compile(r"[^0-9a-zA-Z\-_./:#]")
-
-
-class _Task(Struct, frozen=True):
-    """One task of a record, as far as it is needed."""
-
-    task: int
-    kind: str
-    step: str
-    operation: str
-    needs: list[int]
-    rank: int
-    state: str
-    start: float
-    seconds: float
-    nbytes: int
-    parameters: dict[str, Any]
-    columns: dict[str, int]
-
-
-class _Dataset(Struct, frozen=True):
-    """One named dataset of a record."""
-
-    tasks: list[int]
-    tags: list[str]
 
 
 class _Record(Struct, frozen=True):
@@ -53,8 +30,8 @@ class _Record(Struct, frozen=True):
     started: str
     seconds: float
     hosts: list[str]
-    tasks: list[_Task]
-    datasets: dict[str, _Dataset]
+    tasks: list[TaskRecord]
+    datasets: dict[str, DatasetRecord]
 
 
 def to_wfformat(data: bytes, file: str) -> dict[str, Any]:
@@ -111,7 +88,7 @@ class _Ran:
             if task.state == "done" and task.kind != "kept":
                 self._take(task)
 
-    def _take(self, task: _Task) -> None:
+    def _take(self, task: TaskRecord) -> None:
         number = task.task
         if task.kind in ("load", "restore"):                # from files, or from what an earlier run has saved
             self.made[number] = {"": self._file(self._source(task), task.nbytes)}
@@ -122,12 +99,12 @@ class _Ran:
         else:
             self._run(task)
 
-    def _source(self, task: _Task) -> str:
+    def _source(self, task: TaskRecord) -> str:
         """The file that a dataset stands for, or its name."""
         named = [tag.removeprefix(FILE_TAG) for tag in self.tags.get(task.task, []) if tag.startswith(FILE_TAG)]
         return named[0] if named else task.step
 
-    def _run(self, task: _Task) -> None:
+    def _run(self, task: TaskRecord) -> None:
         number = task.task
         replayed = task.operation == "replay" and task.kind == "apply"
         wanted = str(task.parameters.get("task") or task.step) if replayed else f"{task.step}_{number}"
@@ -147,7 +124,7 @@ class _Ran:
         for parent in sorted(read):
             self.children[parent].append(number)
 
-    def _read(self, task: _Task) -> list[str]:
+    def _read(self, task: TaskRecord) -> list[str]:
         return list(dict.fromkeys(file for needed in task.needs for file in self.made.get(needed, {}).values()))
 
     def _file(self, wanted: str, size: int) -> str:
@@ -164,7 +141,7 @@ class _Ran:
         self.used.add(space + found)
         return found
 
-    def specification(self, task: _Task) -> dict[str, Any]:
+    def specification(self, task: TaskRecord) -> dict[str, Any]:
         """What the task is."""
         number = task.task
         tags = self.tags.get(number, [])
@@ -176,7 +153,7 @@ class _Ran:
             "children": [self.ids[child] for child in self.children[number]],
             "inputFiles": self._read(task), "outputFiles": list(self.made[number].values())}
 
-    def execution(self, task: _Task, began: datetime) -> dict[str, Any]:
+    def execution(self, task: TaskRecord, began: datetime) -> dict[str, Any]:
         """How it ran."""
         return {
             "id": self.ids[task.task], "runtimeInSeconds": task.seconds,

@@ -19,10 +19,11 @@ from mpiflow.workflow.filters import FilterError
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.loops import Found, Loop, bound, label
 from mpiflow.workflow.model import Dataset, Step
+from mpiflow.workflow.parameters import filled
 from mpiflow.workflow.policies import Policy
 from mpiflow.workflow.repeating import Parts, Repetition, is_plain, settled
 from mpiflow.workflow.sweeps import Read
-from mpiflow.workflow.text import decode, filled, unfilled
+from mpiflow.workflow.text import decode, unfilled
 
 MAX_DEPTH = 20
 _NOTHING: Mapping[str, str] = {}

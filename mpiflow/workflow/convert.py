@@ -13,9 +13,9 @@ import msgspec
 
 from mpiflow.errors import did_you_mean
 from mpiflow.workflow.located import Located, Path
+from mpiflow.workflow.loops import LOOPS
 from mpiflow.workflow.model import LARGEST, Document, Name
 from mpiflow.workflow.parsing import ExpressionError, parse_expression
-from mpiflow.workflow.text import LOOPS
 
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _WORDS = {

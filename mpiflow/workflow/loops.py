@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PARAMETER = re.compile(r"\$(?:\$|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 MAX_ITEMS = 1_000_000
+LOOPS = ("for", "zip")                            # the keys that make a step a loop
 _WHOLE = r"\s*([-+]?\d(?:_?\d)*)\s*"
 _RANGE = re.compile(rf"\s*range\s*\({_WHOLE}(?:,{_WHOLE})?(?:,{_WHOLE})?,?\s*\)\s*")
 _FORMS = "range(stop), range(start, stop) or range(start, stop, step) with whole numbers"

@@ -14,9 +14,9 @@ from typing import Any
 from mpiflow.errors import did_you_mean
 from mpiflow.workflow.expressions import Ref
 from mpiflow.workflow.located import Located, Path
+from mpiflow.workflow.loops import LOOPS
 from mpiflow.workflow.model import Dataset, Given, Step
 from mpiflow.workflow.rules import HDF5_SUFFIXES
-from mpiflow.workflow.text import LOOPS
 
 PLAIN = ("run", "files", "out", "stdout", "env")
 PLACE = re.compile(r"\{(in|out)\.([A-Za-z_][A-Za-z0-9_]*)\}")

@@ -20,11 +20,11 @@ from mpiflow.workflow.expressions import Call, Collected, Expression, references
 from mpiflow.workflow.located import Located, Path
 from mpiflow.workflow.loops import Loop
 from mpiflow.workflow.model import Document
+from mpiflow.workflow.parameters import locate
 from mpiflow.workflow.policies import Policy
 from mpiflow.workflow.repeating import Parts
 from mpiflow.workflow.rules import HDF5_SUFFIXES
 from mpiflow.workflow.sweeps import Read, loop_path, misused, written_loop
-from mpiflow.workflow.text import locate
 
 __all__ = ["HDF5_SUFFIXES", "Workflow", "draft_workflow", "read_workflow"]
 

@@ -11,10 +11,10 @@ from mpiflow.errors import DocumentError, did_you_mean, near_file
 from mpiflow.workflow.expressions import Chosen, Column, Expression, Item, Ref, Spread, walk
 from mpiflow.workflow.filters import FilterError, holds, misfits
 from mpiflow.workflow.located import Located, Path
-from mpiflow.workflow.loops import Axis, Found, Loop, LoopError, Row, combinations, holes, parse_items, template
+from mpiflow.workflow.loops import LOOPS, Axis, Found, Loop, LoopError, Row, combinations, holes, parse_items, template
 from mpiflow.workflow.model import Step, Values
 from mpiflow.workflow.parsing import ExpressionError, parse_expression
-from mpiflow.workflow.text import LOOPS, decode, plain_values
+from mpiflow.workflow.text import decode, plain_values
 
 Read = Callable[[str], bytes]
 TABLES = {".csv": ",", ".tsv": "\t"}
