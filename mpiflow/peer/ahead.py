@@ -1,0 +1,205 @@
+"""Receives posted ahead: of large blocks that the plan says will come.
+
+Between the arrival of a block's header and the receive of what follows lies Python, which runs cold after each large copy. So a
+few receives are posted before that, from the plan, which says what comes from whom. The payload then moves as soon as it is
+sent, while the header is still under way.
+
+The header comes in any case, and nothing depends on the plan being right. A message longer than its receive would end the
+job, so both sides must know how long one is, whatever plans each has seen: a block of the size that the first plan of the
+round expects, if it is a plain array, comes under a tag of its own, and the header says so. Any other comes as if nobody had
+expected it, and the receive is withdrawn, as are those of blocks that a later plan sends elsewhere or nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import numpy as np
+from mpi4py import MPI
+
+from mpiflow.errors import InternalError, MachineError
+from mpiflow.operations.values import Value
+from mpiflow.peer.buffers import LEAST, Buffers
+from mpiflow.planning.plan import Plan
+
+MOST = 16 << 20         # bytes: larger blocks gain nothing, because the copy takes so much longer than what is spared
+AHEAD = 4               # receives posted ahead at one time
+ROOM = 16 << 20         # bytes that they take at most
+OWN = 2**32 - 1         # in a header in place of a sequence: the block comes under its own tag
+
+_BYTE = np.dtype(np.uint8)
+
+
+class Foresight(Protocol):
+    """What is known of blocks that will come here; ``PeerState`` knows.
+
+    Attributes:
+        plan: The plan in force.
+        rank: This rank.
+    """
+
+    plan: Plan
+    rank: int
+
+    def comes(self, block: int) -> bool:
+        """Whether a block may still come from another rank."""
+
+
+class Posted:
+    """A receive that was posted ahead; it may come to be withdrawn."""
+
+    __slots__ = ("_again", "memory", "request", "withdrawn")
+
+    def __init__(self, comm: MPI.Comm, memory: np.ndarray, source: int, tag: int) -> None:
+        """Post it: ``memory`` is uint8, and taken until the request is complete."""
+        self.memory = memory
+        self.withdrawn = False
+        self._again = lambda: comm.Irecv(memory, source, tag)
+        self.request = self._again()
+
+    def withdraw(self) -> bool:
+        """Withdraw it, if it has not got a message by now; give whether MPI has let go of it.
+
+        To be called again if not: it takes time, or there is a message, whose header is still to come.
+        """
+        if not self.withdrawn:
+            self.withdrawn = True
+            self.request.Cancel()
+        status = MPI.Status()
+        return self.request.Get_status(status) and status.Is_cancelled() and self.request.Test()
+
+    def Test(self, status: MPI.Status | None = None) -> bool:
+        """Whether the message is here, as of a request; one that was withdrawn although the block comes is posted again."""
+        status = status or MPI.Status()
+        if not self.request.Test(status):
+            return False
+        if self.withdrawn and status.Is_cancelled():
+            self.request, self.withdrawn = self._again(), False
+            return False
+        return True
+
+
+def sizes(plan: Plan) -> dict[int, int]:
+    """Give the sizes of blocks that may be received ahead [bytes]."""
+    nbytes = plan.estimates.nbytes
+    if max(nbytes, default=0) < LEAST:          # as of most graphs with many tasks
+        return {}
+    return {block: size for block, size in enumerate(nbytes) if LEAST <= size <= MOST}
+
+
+class Ahead:
+    """The receives posted ahead on one rank, and the sizes and tags that all ranks know. Local."""
+
+    def __init__(self, comm: MPI.Comm, buffers: Buffers, first_tag: int) -> None:
+        """Expect nothing yet.
+
+        Args:
+            comm: For the payloads.
+            buffers: Where they go.
+            first_tag: It and those above it are free.
+        """
+        self._comm, self._buffers = comm, buffers
+        self._first_tag = first_tag
+        self._num_tags = max((comm.Get_attr(MPI.TAG_UB) or 0) + 1 - first_tag, 0)
+        self._known: dict[int, tuple[int, int]] = {}                # block: its size if it is expected [bytes], its tag
+        self._posted: dict[tuple[int, int], Posted] = {}            # (block, source)
+        self._leaving: dict[tuple[int, int], Posted] = {}           # withdrawn, but MPI has not let go of them
+        self._foresight: Foresight | None = None
+        self._plan: Plan | None = None
+        self._coming: list[tuple[int, int]] = []                    # by the plan, (block, source), the first one last
+        self.due = False                                            # whether another one may be posted
+
+    # What all ranks know
+
+    def know(self, sizes: Mapping[int, int]) -> None:
+        """Take the sizes [bytes] of blocks; the same on all ranks that send or receive any, while nothing is under way."""
+        known = [block for block, nbytes in sorted(sizes.items()) if LEAST <= nbytes <= MOST][:self._num_tags]
+        self._known = {block: (sizes[block], self._first_tag + place) for place, block in enumerate(known)}
+
+    def tag(self, block: int, value: Value) -> int | None:
+        """Give the tag under which to send a block if it is as expected, else None."""
+        nbytes, tag = self._known.get(block, (-1, None))
+        return tag if not isinstance(value, dict) and value.nbytes == nbytes else None
+
+    # What this rank expects
+
+    def follow(self, foresight: Foresight) -> None:
+        """Expect what comes here by the plan in force, and by those that may follow it; the first ones at once."""
+        self._foresight = foresight if self._known else None
+        self.renew()
+
+    def renew(self) -> None:
+        """Withdraw what will not come, and post what comes next, if a new plan is in force or there is room again."""
+        foresight, due, self.due = self._foresight, self.due, False
+        if foresight is None or not (due or foresight.plan is not self._plan):
+            return
+        if foresight.plan is not self._plan:
+            self._plan = foresight.plan
+            self._coming = [(block, source) for block in reversed(self._plan.order) if block in self._known
+                            for source, rank in self._plan.routes[block] if rank == foresight.rank]
+            planned = set(self._coming)
+            self._withdraw([key for key in self._posted if key not in planned])
+        self._withdraw([key for key in self._posted if not foresight.comes(key[0])])
+        self._withdraw(list(self._leaving))
+        taken = sum(posted.memory.nbytes for posted in (*self._posted.values(), *self._leaving.values()))
+        while self._coming and len(self._posted) < AHEAD:
+            block, source = self._coming[-1]
+            taken += self._known[block][0]
+            if taken > ROOM:
+                break
+            self._coming.pop()
+            if not foresight.comes(block) or not self.expect(block, source):
+                taken -= self._known[block][0]
+
+    def expect(self, block: int, source: int) -> bool:
+        """Post the receive of a block, unless that is not possible; give whether it is posted now."""
+        if block not in self._known or (block, source) in self._posted or (block, source) in self._leaving:
+            return False
+        try:
+            self._posted[block, source] = self._post(block, source)
+        except MemoryError:                     # it may be there when it comes
+            return False
+        return True
+
+    def _post(self, block: int, source: int) -> Posted:
+        nbytes, tag = self._known[block]
+        return Posted(self._comm, self._buffers.empty((nbytes,), _BYTE), source, tag)
+
+    def _withdraw(self, keys: Iterable[tuple[int, int]]) -> None:
+        for key in keys:
+            posted = self._posted.pop(key, None) or self._leaving.pop(key)
+            if not posted.withdraw():
+                self._leaving[key] = posted
+
+    # What comes
+
+    def claim(self, block: int, source: int) -> Posted:
+        """Give the receive of a block whose header says that it comes under its own tag.
+
+        Raises:
+            InternalError: Its sender knows other sizes.
+            MachineError: There is no memory for it.
+        """
+        self.due = True
+        if block not in self._known:
+            raise InternalError(f"rank {self._comm.rank}: block {block} comes from rank {source} as if it were expected")
+        key = block, source
+        try:
+            return self._posted.pop(key, None) or self._leaving.pop(key, None) or self._post(block, source)
+        except MemoryError as error:
+            raise MachineError(f"rank {self._comm.rank}: no memory for the block of task {block} from rank {source}: {error}"
+                               ) from None
+
+    def other(self, block: int, source: int) -> None:
+        """A large block comes under no tag of its own: it is not what was expected, if it was."""
+        self.due = True
+        if (block, source) in self._posted:
+            self._withdraw([(block, source)])
+
+    def close(self) -> list[MPI.Request]:
+        """Expect nothing any more; give the receives that are to be withdrawn, when nothing is under way."""
+        requests = [posted.request for posted in (*self._posted.values(), *self._leaving.values())]
+        self._foresight = self._plan = None
+        self._posted, self._leaving, self._known, self._coming, self.due = {}, {}, {}, [], False
+        return requests
