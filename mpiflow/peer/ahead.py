@@ -12,7 +12,8 @@ expected it, and the receive is withdrawn, as are those of blocks that a later p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -27,8 +28,6 @@ MOST = 16 << 20         # bytes: larger blocks gain nothing, because the copy ta
 AHEAD = 4               # receives posted ahead at one time
 ROOM = 16 << 20         # bytes that they take at most
 OWN = 2**32 - 1         # in a header in place of a sequence: the block comes under its own tag
-
-_BYTE = np.dtype(np.uint8)
 
 
 class Foresight(Protocol):
@@ -46,38 +45,43 @@ class Foresight(Protocol):
         """Whether a block may still come from another rank."""
 
 
-class Posted:
-    """A receive that was posted ahead; it may come to be withdrawn."""
+class Withdrawn:
+    """A receive that was posted ahead and then withdrawn, of which MPI has not let go.
 
-    __slots__ = ("_again", "memory", "request", "withdrawn")
+    That takes time; or it has got a message by then, whose header is still to come.
+    """
 
-    def __init__(self, comm: MPI.Comm, memory: np.ndarray, source: int, tag: int) -> None:
-        """Post it: ``memory`` is uint8, and taken until the request is complete."""
-        self.memory = memory
-        self.withdrawn = False
-        self._again = lambda: comm.Irecv(memory, source, tag)
-        self.request = self._again()
+    __slots__ = ("_again", "_request", "_withdrawn")
 
-    def withdraw(self) -> bool:
-        """Withdraw it, if it has not got a message by now; give whether MPI has let go of it.
+    def __init__(self, request: MPI.Request, again: Callable[[], MPI.Request]) -> None:
+        """Withdraw it; ``again`` would post it again."""
+        self._request, self._again = request, again
+        self._withdrawn = True
+        request.Cancel()
 
-        To be called again if not: it takes time, or there is a message, whose header is still to come.
-        """
-        if not self.withdrawn:
-            self.withdrawn = True
-            self.request.Cancel()
+    def gone(self) -> bool:
+        """Whether MPI has let go of it, and it will never get a message."""
         status = MPI.Status()
-        return self.request.Get_status(status) and status.Is_cancelled() and self.request.Test()
+        return self._request.Get_status(status) and status.Is_cancelled() and self._request.Test()
 
     def Test(self, status: MPI.Status | None = None) -> bool:
-        """Whether the message is here, as of a request; one that was withdrawn although the block comes is posted again."""
+        """Whether the message is here, as of a request, now that its header is: if need be it is received anew."""
         status = status or MPI.Status()
-        if not self.request.Test(status):
+        if not self._request.Test(status):
             return False
-        if self.withdrawn and status.Is_cancelled():
-            self.request, self.withdrawn = self._again(), False
+        if self._withdrawn and status.Is_cancelled():
+            self._request, self._withdrawn = self._again(), False
             return False
         return True
+
+    @property
+    def rest(self) -> MPI.Request:
+        """The request itself."""
+        return self._request
+
+
+Posted = tuple[np.ndarray, MPI.Request | Withdrawn]         # memory, uint8, at least as large as the block; what comes there
+_Key = tuple[int, int]                                      # block, source
 
 
 def sizes(plan: Plan) -> dict[int, int]:
@@ -103,11 +107,11 @@ class Ahead:
         self._first_tag = first_tag
         self._num_tags = max((comm.Get_attr(MPI.TAG_UB) or 0) + 1 - first_tag, 0)
         self._known: dict[int, tuple[int, int]] = {}                # block: its size if it is expected [bytes], its tag
-        self._posted: dict[tuple[int, int], Posted] = {}            # (block, source)
-        self._leaving: dict[tuple[int, int], Posted] = {}           # withdrawn, but MPI has not let go of them
+        self._posted: dict[_Key, tuple[np.ndarray, MPI.Request]] = {}
+        self._leaving: dict[_Key, tuple[np.ndarray, Withdrawn]] = {}
         self._foresight: Foresight | None = None
         self._plan: Plan | None = None
-        self._coming: list[tuple[int, int]] = []                    # by the plan, (block, source), the first one last
+        self._coming: list[_Key] = []                               # by the plan, the first one last
         self.due = False                                            # whether another one may be posted
 
     # What all ranks know
@@ -119,8 +123,8 @@ class Ahead:
 
     def tag(self, block: int, value: Value) -> int | None:
         """Give the tag under which to send a block if it is as expected, else None."""
-        nbytes, tag = self._known.get(block, (-1, None))
-        return tag if not isinstance(value, dict) and value.nbytes == nbytes else None
+        known = self._known.get(block)
+        return known[1] if known and not isinstance(value, dict) and value.nbytes == known[0] else None
 
     # What this rank expects
 
@@ -141,8 +145,8 @@ class Ahead:
             planned = set(self._coming)
             self._withdraw([key for key in self._posted if key not in planned])
         self._withdraw([key for key in self._posted if not foresight.comes(key[0])])
-        self._withdraw(list(self._leaving))
-        taken = sum(posted.memory.nbytes for posted in (*self._posted.values(), *self._leaving.values()))
+        self._leaving = {key: item for key, item in self._leaving.items() if not item[1].gone()}
+        taken = sum(memory.nbytes for memory, _ in (*self._posted.values(), *self._leaving.values()))
         while self._coming and len(self._posted) < AHEAD:
             block, source = self._coming[-1]
             taken += self._known[block][0]
@@ -154,23 +158,26 @@ class Ahead:
 
     def expect(self, block: int, source: int) -> bool:
         """Post the receive of a block, unless that is not possible; give whether it is posted now."""
-        if block not in self._known or (block, source) in self._posted or (block, source) in self._leaving:
+        key = block, source
+        if block not in self._known or key in self._posted or key in self._leaving:
             return False
         try:
-            self._posted[block, source] = self._post(block, source)
+            self._posted[key] = self._post(block, source)
         except MemoryError:                     # it may be there when it comes
             return False
         return True
 
-    def _post(self, block: int, source: int) -> Posted:
+    def _post(self, block: int, source: int) -> tuple[np.ndarray, MPI.Request]:
         nbytes, tag = self._known[block]
-        return Posted(self._comm, self._buffers.empty((nbytes,), _BYTE), source, tag)
+        memory = self._buffers.memory(nbytes)
+        return memory, self._comm.Irecv(memory, source, tag)
 
-    def _withdraw(self, keys: Iterable[tuple[int, int]]) -> None:
+    def _withdraw(self, keys: Iterable[_Key]) -> None:
         for key in keys:
-            posted = self._posted.pop(key, None) or self._leaving.pop(key)
-            if not posted.withdraw():
-                self._leaving[key] = posted
+            memory, request = self._posted.pop(key)
+            withdrawn = Withdrawn(request, partial(self._comm.Irecv, memory, key[1], self._known[key[0]][1]))
+            if not withdrawn.gone():
+                self._leaving[key] = memory, withdrawn
 
     # What comes
 
@@ -185,7 +192,7 @@ class Ahead:
         if block not in self._known:
             raise InternalError(f"rank {self._comm.rank}: block {block} comes from rank {source} as if it were expected")
         key = block, source
-        try:
+        try:                                    # nearly always it is posted
             return self._posted.pop(key, None) or self._leaving.pop(key, None) or self._post(block, source)
         except MemoryError as error:
             raise MachineError(f"rank {self._comm.rank}: no memory for the block of task {block} from rank {source}: {error}"
@@ -199,7 +206,7 @@ class Ahead:
 
     def close(self) -> list[MPI.Request]:
         """Expect nothing any more; give the receives that are to be withdrawn, when nothing is under way."""
-        requests = [posted.request for posted in (*self._posted.values(), *self._leaving.values())]
+        requests = [request for _, request in self._posted.values()] + [item.rest for _, item in self._leaving.values()]
         self._foresight = self._plan = None
         self._posted, self._leaving, self._known, self._coming, self.due = {}, {}, {}, [], False
         return requests

@@ -22,7 +22,7 @@ from mpiflow.errors import MachineError
 from mpiflow.operations.layout import Forms, allocate, as_bytes, finished, pieces
 from mpiflow.operations.values import Value, columns
 from mpiflow.peer import wire
-from mpiflow.peer.ahead import OWN, Ahead, Foresight, Posted
+from mpiflow.peer.ahead import OWN, Ahead, Foresight, Withdrawn
 from mpiflow.peer.buffers import Buffers
 from mpiflow.peer.survive import check_alive, survivable
 
@@ -41,7 +41,7 @@ class _Incoming:
     tag: int
     arrays: list[tuple[str, np.ndarray]] = field(default_factory=list)
     description: np.ndarray | None = None
-    requests: list[MPI.Request | Posted] = field(default_factory=list)
+    requests: list[MPI.Request | Withdrawn] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -131,19 +131,20 @@ class Transfers:
                 return nbytes
             self._outgoing.append(_Outgoing(task, rank, nbytes, [request], [header]))
             return None
+        self._outgoing.append(self._start_large(task, rank, value, header, description, nbytes))
+        return None
+
+    def _start_large(self, task: int, rank: int, value: Value, header: bytes, description: bytes, nbytes: int) -> _Outgoing:
         tag = self.ahead.tag(task, value)
-        if tag is not None:                     # its receive may be posted already, so it goes before its header
+        if tag is not None:
+            header = wire.renumbered(header, OWN)
             messages = [as_bytes(value)]
-            requests = [self._comm.Isend(messages[0], rank, tag)]
-            header = wire.pack(task, OWN, value)[0]
-            requests.append(self._comm.Isend(header, rank, _HEADER_TAG))
         else:
             tag = _PIECE_TAG + self._sequences[rank] % _TAGS
             self._sequences[rank] += 1
             messages = [*([np.frombuffer(description, np.uint8)] if description else []), *pieces(columns(value), wire.PIECE)]
-            requests = [self._comm.Isend(header, rank, _HEADER_TAG), *(self._comm.Isend(part, rank, tag) for part in messages)]
-        self._outgoing.append(_Outgoing(task, rank, nbytes, requests, [header, *messages]))
-        return None
+        requests = [self._comm.Isend(header, rank, _HEADER_TAG), *[self._comm.Isend(part, rank, tag) for part in messages]]
+        return _Outgoing(task, rank, nbytes, requests, [header, *messages])
 
     def receive(self, looks: int = 1) -> list[tuple[int, Value]]:
         """Advance what is being received; give blocks that have arrived since the last call (task, value).
@@ -162,16 +163,13 @@ class Transfers:
         if self._mortal:
             check_alive(status)
         task, sequence, rest = wire.unpack(slots[0][1] if slots else self._room)
-        follows = type(rest) is wire.Follows
-        if follows:                             # it moves once it is expected, so that comes before all else
-            self._await(task, status.Get_source(), sequence, rest)
+        if type(rest) is wire.Follows:
+            return self._follow(task, status.Get_source(), sequence, rest)
         if slots:                               # be ready for the header after this one
             slots[0][0].Start()
             slots.rotate(-1)
         else:
             self._found = None
-        if follows:
-            return self._receive_pieces()
         return [(task, rest), *self._receive_pieces()] if self._moving else [(task, rest)]
 
     def _probed(self, status: MPI.Status) -> bool:
@@ -181,22 +179,46 @@ class Transfers:
             self._found = self._comm.Irecv(self._room, status.Get_source(), _HEADER_TAG)
         return self._found.Test(status)
 
-    def _await(self, task: int, source: int, sequence: int, follows: wire.Follows) -> None:
-        """Receive what follows a header."""
-        incoming = _Incoming(task, source, _PIECE_TAG + sequence % _TAGS)
+    def _follow(self, task: int, source: int, sequence: int, follows: wire.Follows) -> list[tuple[int, Value]]:
+        """Receive what follows a header: at once, as it moves only then; give what is here."""
         self._moving = True
-        self._incoming.append(incoming)
         if sequence == OWN:
-            posted = self.ahead.claim(task, source)
-            (name, dtype, shape), = follows.arrays
-            incoming.arrays, incoming.requests = [(name, np.ndarray(shape, dtype, posted.memory))], [posted]
-            return
+            return self._claim(task, source, follows)
+        incoming = _Incoming(task, source, _PIECE_TAG + sequence % _TAGS)
         if follows.arrays is None:
             incoming.description = np.empty(follows.nbytes, np.uint8)
             incoming.requests = [self._comm.Irecv(incoming.description, source, incoming.tag)]
         else:
             self._receive_into(incoming, follows.arrays)
+        self._incoming.append(incoming)
+        self._be_ready()
         self.ahead.other(task, source)
+        return self._receive_pieces()
+
+    def _claim(self, task: int, source: int, follows: wire.Follows) -> list[tuple[int, Value]]:
+        """Likewise, where the receive is posted; little is left to be done when it is over."""
+        memory, request = self.ahead.claim(task, source)
+        (_, dtype, shape), = follows.arrays
+        array = np.ndarray(shape, dtype, memory)
+        array.setflags(False)
+        self._be_ready()
+        looks, status = LOOKS, self._status
+        while looks:
+            if request.Test(status):
+                if self._mortal:
+                    check_alive(status)
+                return [(task, array), *self._receive_pieces()] if self._incoming else [(task, array)]
+            looks -= 1
+        self._incoming.append(_Incoming(task, source, 0, [("", array)], None, [request]))
+        return self._receive_pieces()
+
+    def _be_ready(self) -> None:
+        """Be ready for the header after this one."""
+        if self._slots:
+            self._slots[0][0].Start()
+            self._slots.rotate(-1)
+        else:
+            self._found = None
 
     def _receive_into(self, incoming: _Incoming, arrays: Forms) -> None:
         try:
