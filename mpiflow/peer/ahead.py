@@ -4,10 +4,11 @@ Between the arrival of a block's header and the receive of what follows lies Pyt
 few receives are posted before that, from the plan, which says what comes from whom. The payload then moves as soon as it is
 sent, while the header is still under way.
 
-The header comes in any case, and nothing depends on the plan being right. A message longer than its receive would end the
-job, so both sides must know how long one is, whatever plans each has seen: a block of the size that the first plan of the
-round expects, if it is a plain array, comes under a tag of its own, and the header says so. Any other comes as if nobody had
-expected it, and the receive is withdrawn, as are those of blocks that a later plan sends elsewhere or nowhere.
+The header comes first in any case, and nothing depends on the plan being right. A message longer than its receive would end the
+job, so both sides must know how long one is, whatever plans each has seen: a block of just the size that the first plan of the
+round expects, if it is a plain array, travels under a tag of its own, which sender and receiver know. Any other travels as if
+nobody had expected it, and the receive is withdrawn, as are those of blocks that a later plan sends elsewhere or nowhere. The
+same block may come twice from the same rank; then the two messages are the same, so it does not matter which is received first.
 """
 
 from __future__ import annotations
@@ -19,15 +20,13 @@ from typing import Protocol
 import numpy as np
 from mpi4py import MPI
 
-from mpiflow.errors import InternalError, MachineError
-from mpiflow.operations.values import Value
+from mpiflow.errors import MachineError
 from mpiflow.peer.buffers import LEAST, Buffers
 from mpiflow.planning.plan import Plan
 
 MOST = 16 << 20         # bytes: larger blocks gain nothing, because the copy takes so much longer than what is spared
 AHEAD = 4               # receives posted ahead at one time
 ROOM = 16 << 20         # bytes that they take at most
-OWN = 2**32 - 1         # in a header in place of a sequence: the block comes under its own tag
 
 
 class Foresight(Protocol):
@@ -121,10 +120,10 @@ class Ahead:
         known = [block for block, nbytes in sorted(sizes.items()) if LEAST <= nbytes <= MOST][:self._num_tags]
         self._known = {block: (sizes[block], self._first_tag + place) for place, block in enumerate(known)}
 
-    def tag(self, block: int, value: Value) -> int | None:
-        """Give the tag under which to send a block if it is as expected, else None."""
+    def tag(self, block: int, nbytes: int) -> int | None:
+        """Give the tag under which a block travels if it is a plain array of this size [bytes], else None."""
         known = self._known.get(block)
-        return known[1] if known and not isinstance(value, dict) and value.nbytes == known[0] else None
+        return known[1] if known is not None and known[0] == nbytes else None
 
     # What this rank expects
 
@@ -182,15 +181,12 @@ class Ahead:
     # What comes
 
     def claim(self, block: int, source: int) -> Posted:
-        """Give the receive of a block whose header says that it comes under its own tag.
+        """Give the receive of a block that comes under its own tag, and the memory where it goes.
 
         Raises:
-            InternalError: Its sender knows other sizes.
-            MachineError: There is no memory for it.
+            MachineError: There is none.
         """
         self.due = True
-        if block not in self._known:
-            raise InternalError(f"rank {self._comm.rank}: block {block} comes from rank {source} as if it were expected")
         key = block, source
         try:                                    # nearly always it is posted
             return self._posted.pop(key, None) or self._leaving.pop(key, None) or self._post(block, source)

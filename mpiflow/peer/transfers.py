@@ -22,7 +22,7 @@ from mpiflow.errors import MachineError
 from mpiflow.operations.layout import Forms, allocate, as_bytes, finished, pieces
 from mpiflow.operations.values import Value, columns
 from mpiflow.peer import wire
-from mpiflow.peer.ahead import OWN, Ahead, Foresight, Withdrawn
+from mpiflow.peer.ahead import Ahead, Foresight, Withdrawn
 from mpiflow.peer.buffers import Buffers
 from mpiflow.peer.survive import check_alive, survivable
 
@@ -125,26 +125,22 @@ class Transfers:
 
     def _start(self, task: int, rank: int, value: Value) -> int | None:
         header, description, nbytes = wire.pack(task, self._sequences[rank], value)
+        request = self._comm.Isend(header, rank, _HEADER_TAG)
         if nbytes <= wire.INLINE and not description:
-            request = self._comm.Isend(header, rank, _HEADER_TAG)
             if request.Test():
                 return nbytes
             self._outgoing.append(_Outgoing(task, rank, nbytes, [request], [header]))
             return None
-        self._outgoing.append(self._start_large(task, rank, value, header, description, nbytes))
-        return None
-
-    def _start_large(self, task: int, rank: int, value: Value, header: bytes, description: bytes, nbytes: int) -> _Outgoing:
-        tag = self.ahead.tag(task, value)
+        tag = self.ahead.tag(task, -1 if isinstance(value, dict) else nbytes)
         if tag is not None:
-            header = wire.renumbered(header, OWN)
             messages = [as_bytes(value)]
         else:
             tag = _PIECE_TAG + self._sequences[rank] % _TAGS
-            self._sequences[rank] += 1
             messages = [*([np.frombuffer(description, np.uint8)] if description else []), *pieces(columns(value), wire.PIECE)]
-        requests = [self._comm.Isend(header, rank, _HEADER_TAG), *[self._comm.Isend(part, rank, tag) for part in messages]]
-        return _Outgoing(task, rank, nbytes, requests, [header, *messages])
+        self._sequences[rank] += 1
+        requests = [request, *[self._comm.Isend(message, rank, tag) for message in messages]]
+        self._outgoing.append(_Outgoing(task, rank, nbytes, requests, [header, *messages]))
+        return None
 
     def receive(self, looks: int = 1) -> list[tuple[int, Value]]:
         """Advance what is being received; give blocks that have arrived since the last call (task, value).
@@ -182,23 +178,24 @@ class Transfers:
     def _follow(self, task: int, source: int, sequence: int, follows: wire.Follows) -> list[tuple[int, Value]]:
         """Receive what follows a header: at once, as it moves only then; give what is here."""
         self._moving = True
-        if sequence == OWN:
-            return self._claim(task, source, follows)
+        arrays = follows.arrays
+        if arrays is not None and self.ahead.tag(task, -1 if len(arrays) > 1 or arrays[0].name else follows.nbytes) is not None:
+            return self._claim(task, source, arrays)
         incoming = _Incoming(task, source, _PIECE_TAG + sequence % _TAGS)
-        if follows.arrays is None:
+        if arrays is None:
             incoming.description = np.empty(follows.nbytes, np.uint8)
             incoming.requests = [self._comm.Irecv(incoming.description, source, incoming.tag)]
         else:
-            self._receive_into(incoming, follows.arrays)
+            self._receive_into(incoming, arrays)
         self._incoming.append(incoming)
         self._be_ready()
         self.ahead.other(task, source)
         return self._receive_pieces()
 
-    def _claim(self, task: int, source: int, follows: wire.Follows) -> list[tuple[int, Value]]:
+    def _claim(self, task: int, source: int, arrays: Forms) -> list[tuple[int, Value]]:
         """Likewise, where the receive is posted; little is left to be done when it is over."""
         memory, request = self.ahead.claim(task, source)
-        (_, dtype, shape), = follows.arrays
+        (_, dtype, shape), = arrays
         array = np.ndarray(shape, dtype, memory)
         array.setflags(False)
         self._be_ready()

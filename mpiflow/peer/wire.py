@@ -100,11 +100,6 @@ def pack(task: int, sequence: int, value: Value) -> tuple[bytes, bytes, int]:
     return fill(task, sequence, head, payload), description, nbytes
 
 
-def renumbered(header: bytes, sequence: int) -> bytes:
-    """Give a header with another sequence."""
-    return header[:4] + sequence.to_bytes(4, "little") + header[8:]
-
-
 def _write(value: Value) -> _Written:
     arrays = describe(value)
     size = nbytes(value)
