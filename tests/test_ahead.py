@@ -58,17 +58,19 @@ class Comm:
 
 
 class Foresight:
-    """Every block comes from rank 0, until it is taken away."""
+    """Every block comes, each from the next one of so many sources, until it is taken away."""
 
-    rank = 1
+    rank = 9
 
-    def __init__(self, order, nbytes=LEAST, source=0):
+    def __init__(self, order, nbytes=LEAST, num_sources=8):
         self.nbytes, self.lost = nbytes, set()
-        self.place(order, source)
+        self.place(order, num_sources)
 
-    def place(self, order, source):
-        estimates = SimpleNamespace(nbytes=[self.nbytes] * len(order))
-        self.plan = SimpleNamespace(order=order, routes=[((source, 1),)] * len(order), estimates=estimates)
+    def place(self, order, num_sources):
+        routes = [()] * len(order)
+        for place, block in enumerate(order):
+            routes[block] = ((place % num_sources, self.rank),)
+        self.plan = SimpleNamespace(order=order, routes=routes, estimates=SimpleNamespace(nbytes=[self.nbytes] * len(order)))
 
     def comes(self, block):
         return block not in self.lost
@@ -82,21 +84,32 @@ def started(foresight, **how):
     return ahead, comm
 
 
+def again(ahead):
+    """As after a large block."""
+    ahead.due = True
+    ahead.renew()
+
+
 def test_the_blocks_that_are_made_first_are_received_ahead():
     order = [5, 3, 4, 0, 1, 2, 6]
     _, comm = started(Foresight(order))
-    assert comm.posted == [(block, 0) for block in order[:AHEAD]]
+    assert comm.posted == [(block, source) for source, block in enumerate(order[:AHEAD])]
+
+
+def test_only_one_is_received_ahead_from_each_source():
+    _, comm = started(Foresight(range(6), num_sources=2))
+    assert comm.posted == [(0, 0), (1, 1)]
 
 
 def test_the_next_one_is_posted_when_one_has_come():
-    foresight = Foresight(range(AHEAD + 2))
+    foresight = Foresight(range(5), num_sources=2)
     ahead, comm = started(foresight)
     _, request = ahead.claim(0, 0)
     request.come()
     assert request.Test() and ahead.due
     foresight.lost.add(0)
     ahead.renew()
-    assert comm.posted == [(block, 0) for block in range(1, AHEAD + 1)] and not ahead.due
+    assert comm.posted == [(1, 1), (2, 0)] and not ahead.due
 
 
 def test_nothing_is_done_while_nothing_has_changed():
@@ -120,7 +133,7 @@ def test_a_block_of_another_size_has_no_tag_of_its_own():
 def test_blocks_have_tags_of_their_own_as_far_as_there_are_any():
     ahead, comm = started(Foresight(range(6)), most=TAG + 2)
     assert [ahead.tag(block, LEAST) for block in range(6)] == [TAG, TAG + 1, TAG + 2, None, None, None]
-    assert comm.posted == [(0, 0), (1, 0), (2, 0)]
+    assert comm.posted == [(0, 0), (1, 1), (2, 2)]
     assert started(Foresight(range(6)), most=TAG - 1)[1].posted == []
 
 
@@ -128,28 +141,25 @@ def test_a_new_plan_withdraws_what_comes_from_elsewhere_and_keeps_the_rest():
     foresight = Foresight(range(AHEAD))
     ahead, comm = started(foresight)
     foresight.place(range(AHEAD), 2)
-    foresight.plan.routes[0] = ((0, 1),)
     ahead.renew()
-    assert comm.posted == [(0, 0), *((block, 2) for block in range(1, AHEAD))]
-    assert [receive.state for receive in comm.receives[:AHEAD]] == ["posted", *["over"] * (AHEAD - 1)]
+    assert comm.posted == [(0, 0), (1, 1)]
+    assert [receive.state for receive in comm.receives] == ["posted", "posted", *["over"] * (AHEAD - 2)]
 
 
 def test_blocks_that_will_never_be_made_are_withdrawn_in_favour_of_others():
-    foresight = Foresight(range(AHEAD + 2))
+    foresight = Foresight(range(7), num_sources=2)
     ahead, comm = started(foresight)
-    foresight.lost = {1, 2, AHEAD}
-    ahead.due = True
-    ahead.renew()
-    assert comm.posted == [(0, 0), *((block, 0) for block in (*range(3, AHEAD), AHEAD + 1))]
+    foresight.lost = {1, 2, 3}
+    again(ahead)
+    assert comm.posted == [(0, 0), (5, 1)]
 
 
 def test_memory_of_a_receive_that_was_withdrawn_serves_another():
-    foresight = Foresight(range(AHEAD))
+    foresight = Foresight(range(2 * AHEAD), num_sources=AHEAD)
     ahead, _ = started(foresight)
-    before = ahead._buffers.nbytes
-    foresight.place(range(AHEAD), 2)
-    ahead.renew()
-    assert ahead._buffers.nbytes == before == AHEAD * LEAST
+    foresight.lost = set(range(AHEAD))
+    again(ahead)
+    assert len(ahead._posted) == AHEAD and ahead._buffers.nbytes == AHEAD * LEAST
 
 
 def test_a_message_that_was_faster_than_the_withdrawal_is_kept_for_its_header():
@@ -172,22 +182,20 @@ def test_a_receive_whose_withdrawal_takes_time_is_posted_again_if_the_block_come
 
 
 def test_a_withdrawal_that_takes_time_keeps_its_memory_until_then():
-    foresight = Foresight(range(2 * AHEAD), ROOM // AHEAD)
+    foresight = Foresight(range(2 * AHEAD), ROOM // AHEAD, num_sources=AHEAD)
     ahead, comm = started(foresight, slow=True)
     foresight.lost = set(range(AHEAD))
-    ahead.due = True
-    ahead.renew()
+    again(ahead)
     assert comm.posted == []
     for receive in comm.receives:
         receive.state = "gone"
-    ahead.due = True
-    ahead.renew()
-    assert comm.posted == [(block, 0) for block in range(AHEAD, 2 * AHEAD)]
+    again(ahead)
+    assert comm.posted == [(AHEAD + source, source) for source in range(AHEAD)]
 
 
 def test_the_end_gives_all_requests_that_are_left():
     ahead, comm = started(Foresight(range(AHEAD)), slow=True)
-    ahead.other(1, 0)
+    ahead.other(1, 1)
     assert sorted(map(id, ahead.close())) == sorted(map(id, comm.receives))
     assert ahead.close() == [] and ahead.tag(0, LEAST) is None
 

@@ -25,7 +25,7 @@ from mpiflow.peer.buffers import LEAST, Buffers
 from mpiflow.planning.plan import Plan
 
 MOST = 16 << 20         # bytes: larger blocks gain nothing, because the copy takes so much longer than what is spared
-AHEAD = 4               # receives posted ahead at one time
+AHEAD = 4               # receives posted ahead at one time, one from each source
 ROOM = 16 << 20         # bytes that they take at most
 
 
@@ -110,7 +110,7 @@ class Ahead:
         self._leaving: dict[_Key, tuple[np.ndarray, Withdrawn]] = {}
         self._foresight: Foresight | None = None
         self._plan: Plan | None = None
-        self._coming: list[_Key] = []                               # by the plan, the first one last
+        self._coming: dict[int, list[tuple[int, int]]] = {}         # from each source, by the plan: (place, block), first last
         self.due = False                                            # whether another one may be posted
 
     # What all ranks know
@@ -139,24 +139,35 @@ class Ahead:
             return
         if foresight.plan is not self._plan:
             self._plan = foresight.plan
-            self._coming = [(block, source) for block in reversed(self._plan.order) if block in self._known
-                            for source, rank in self._plan.routes[block] if rank == foresight.rank]
-            planned = set(self._coming)
+            coming = [(place, block, source) for place, block in enumerate(self._plan.order) if block in self._known
+                      for source, rank in self._plan.routes[block] if rank == foresight.rank]
+            planned = {(block, source) for _, block, source in coming}
             self._withdraw([key for key in self._posted if key not in planned])
+            self._coming = {}
+            for place, block, source in reversed(coming):
+                self._coming.setdefault(source, []).append((place, block))
         self._withdraw([key for key in self._posted if not foresight.comes(key[0])])
         self._leaving = {key: item for key, item in self._leaving.items() if not item[1].gone()}
+        self._post_next(foresight)
+
+    def _post_next(self, foresight: Foresight) -> None:
+        """Post what comes next from each source: one, because its memory stays warm only if there is little more of it."""
         taken = sum(memory.nbytes for memory, _ in (*self._posted.values(), *self._leaving.values()))
-        while self._coming and len(self._posted) < AHEAD:
-            block, source = self._coming[-1]
-            taken += self._known[block][0]
-            if taken > ROOM:
+        while len(self._posted) < AHEAD:
+            busy = {source for _, source in self._posted}
+            free = [(blocks[-1], source) for source, blocks in self._coming.items() if blocks and source not in busy]
+            if not free:
                 break
-            self._coming.pop()
-            if not foresight.comes(block) or not self.expect(block, source):
-                taken -= self._known[block][0]
+            (_, block), source = min(free)
+            nbytes = self._known[block][0]
+            if taken + nbytes > ROOM:
+                break
+            self._coming[source].pop()
+            if foresight.comes(block) and self.expect(block, source):
+                taken += nbytes
 
     def expect(self, block: int, source: int) -> bool:
-        """Post the receive of a block, unless that is not possible; give whether it is posted now."""
+        """Post the receive of a block; give whether that was possible."""
         key = block, source
         if block not in self._known or key in self._posted or key in self._leaving:
             return False
@@ -204,5 +215,5 @@ class Ahead:
         """Expect nothing any more; give the receives that are to be withdrawn, when nothing is under way."""
         requests = [request for _, request in self._posted.values()] + [item.rest for _, item in self._leaving.values()]
         self._foresight = self._plan = None
-        self._posted, self._leaving, self._known, self._coming, self.due = {}, {}, {}, [], False
+        self._posted, self._leaving, self._known, self._coming, self.due = {}, {}, {}, {}, False
         return requests
