@@ -104,7 +104,7 @@ def test_only_one_is_received_ahead_from_each_source():
 def test_the_next_one_is_posted_when_one_has_come():
     foresight = Foresight(range(5), num_sources=2)
     ahead, comm = started(foresight)
-    _, request = ahead.claim(0, 0)
+    _, request = ahead.claim(0, 0, LEAST)
     request.come()
     assert request.Test() and ahead.due
     foresight.lost.add(0)
@@ -127,7 +127,9 @@ def test_small_blocks_and_very_large_ones_are_not_and_the_rest_take_a_bounded_me
 
 def test_a_block_of_another_size_has_no_tag_of_its_own():
     ahead, _ = started(Foresight(range(3)))
-    assert [ahead.tag(2, size) for size in (LEAST, LEAST - 1, LEAST + 1, -1)] == [TAG + 2, None, None, None]
+    others = LEAST - 1, LEAST + 1, -1
+    assert [ahead.tag(2, size) for size in (LEAST, *others)] == [TAG + 2, None, None, None]
+    assert [ahead.claim(2, 0, size) for size in others] == [None, None, None]
 
 
 def test_blocks_have_tags_of_their_own_as_far_as_there_are_any():
@@ -166,14 +168,14 @@ def test_a_message_that_was_faster_than_the_withdrawal_is_kept_for_its_header():
     ahead, comm = started(Foresight(range(1)))
     comm.receives[0].come()
     ahead.other(0, 0)
-    memory, request = ahead.claim(0, 0)
+    memory, request = ahead.claim(0, 0, LEAST)
     assert request.Test() and len(comm.receives) == 1 and memory.nbytes == LEAST
 
 
 def test_a_receive_whose_withdrawal_takes_time_is_posted_again_if_the_block_comes_after_all():
     ahead, comm = started(Foresight(range(1)), slow=True)
     ahead.other(0, 0)
-    _, request = ahead.claim(0, 0)
+    _, request = ahead.claim(0, 0, LEAST)
     assert not request.Test()
     comm.receives[0].state = "gone"
     assert not request.Test() and comm.posted == [(0, 0)]
@@ -206,4 +208,4 @@ def test_a_rank_without_foresight_posts_nothing_but_knows_the_tags():
     ahead.know({3: LEAST})
     ahead.renew()
     assert comm.receives == [] and ahead.tag(3, LEAST) == TAG
-    assert ahead.claim(3, 2)[1] is comm.receives[0]
+    assert ahead.claim(3, 2, LEAST)[1] is comm.receives[0]

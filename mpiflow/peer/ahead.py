@@ -191,16 +191,22 @@ class Ahead:
 
     # What comes
 
-    def claim(self, block: int, source: int) -> Posted:
-        """Give the receive of a block that comes under its own tag, and the memory where it goes.
+    def claim(self, block: int, source: int, nbytes: int) -> Posted | None:
+        """Give the receive of a plain array of this size [bytes] if it comes under its own tag, and the memory where it goes.
 
         Raises:
             MachineError: There is none.
         """
+        known = self._known.get(block)
+        if known is None or known[0] != nbytes:
+            return None
         self.due = True
-        key = block, source
-        try:                                    # nearly always it is posted
-            return self._posted.pop(key, None) or self._leaving.pop(key, None) or self._post(block, source)
+        posted = self._posted.pop((block, source), None)
+        return posted if posted is not None else self._late(block, source)
+
+    def _late(self, block: int, source: int) -> Posted:
+        try:
+            return self._leaving.pop((block, source), None) or self._post(block, source)
         except MemoryError as error:
             raise MachineError(f"rank {self._comm.rank}: no memory for the block of task {block} from rank {source}: {error}"
                                ) from None

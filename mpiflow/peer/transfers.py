@@ -179,8 +179,10 @@ class Transfers:
         """Receive what follows a header: at once, as it moves only then; give what is here."""
         self._moving = True
         arrays = follows.arrays
-        if arrays is not None and self.ahead.tag(task, -1 if len(arrays) > 1 or arrays[0].name else follows.nbytes) is not None:
-            return self._claim(task, source, arrays)
+        if arrays is not None and len(arrays) == 1 and not arrays[0].name:
+            posted = self.ahead.claim(task, source, follows.nbytes)
+            if posted is not None:
+                return self._finish(task, source, np.ndarray(arrays[0].shape, arrays[0].dtype, posted[0]), posted[1])
         incoming = _Incoming(task, source, _PIECE_TAG + sequence % _TAGS)
         if arrays is None:
             incoming.description = np.empty(follows.nbytes, np.uint8)
@@ -192,11 +194,8 @@ class Transfers:
         self.ahead.other(task, source)
         return self._receive_pieces()
 
-    def _claim(self, task: int, source: int, arrays: Forms) -> list[tuple[int, Value]]:
-        """Likewise, where the receive is posted; little is left to be done when it is over."""
-        memory, request = self.ahead.claim(task, source)
-        (_, dtype, shape), = arrays
-        array = np.ndarray(shape, dtype, memory)
+    def _finish(self, task: int, source: int, array: np.ndarray, request: MPI.Request | Withdrawn) -> list[tuple[int, Value]]:
+        """Likewise, of a block whose receive is posted; little is left to be done when it is over."""
         array.setflags(False)
         self._be_ready()
         looks, status = LOOKS, self._status
