@@ -137,9 +137,9 @@ def test_nothing_blocks_but_the_end_of_receives_that_were_withdrawn():
     found = [(file, receiver, name) for file in PEER for _, receiver, name, _ in calls(TREES[file])
              if BLOCKING.fullmatch(name) and receiver]
     assert found == [("mpiflow/peer/transfers.py", "request", "Wait")]
-    close = next(node for node in ast.walk(TREES["mpiflow/peer/transfers.py"])
-                 if isinstance(node, ast.FunctionDef) and node.name == "close")
-    assert re.search(r"request\.Cancel\(\)\n\s*request\.Wait\(\)", ast.unparse(close))
+    withdraw = next(node for node in ast.walk(TREES["mpiflow/peer/transfers.py"])
+                    if isinstance(node, ast.FunctionDef) and node.name == "_withdraw")
+    assert re.search(r"request\.Cancel\(\)\n\s*request\.Wait\(\)", ast.unparse(withdraw))
 
 
 def test_communicators_are_made_in_one_place_only():

@@ -33,15 +33,22 @@ class Buffers:
         nbytes = math.prod(shape) * dtype.itemsize
         if nbytes < LEAST or dtype.hasobject:
             return np.ndarray(shape, dtype)      # np.empty makes texts of length 0 one character long
+        return np.ndarray(shape, dtype, self.memory(nbytes))
+
+    def memory(self, nbytes: int) -> np.ndarray:
+        """Give LEAST bytes or more, uint8, likewise; a bit more than asked for.
+
+        Raises:
+            MemoryError: There is not so much.
+        """
         for entry in self._entries:
             memory = entry[0]
             if nbytes <= memory.nbytes <= WASTE * nbytes and sys.getrefcount(memory) <= _UNUSED:
-                break
-        else:
-            memory = np.empty(nbytes, np.uint8)
-            if len(self._entries) < MOST:
-                self._entries.append([memory, 0.0])
-        return np.ndarray(shape, dtype, memory)
+                return memory
+        memory = np.empty(nbytes, np.uint8)
+        if len(self._entries) < MOST:
+            self._entries.append([memory, 0.0])
+        return memory
 
     def trim(self, now: float) -> None:
         """Give back what has not been used for KEEP.

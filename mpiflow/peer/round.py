@@ -25,6 +25,7 @@ from mpiflow.errors import LaunchError, MachineError, PlanningError, ranges
 from mpiflow.operations.folders import Folders
 from mpiflow.operations.printed import Printed
 from mpiflow.operations.values import Value, nbytes
+from mpiflow.peer.ahead import sizes
 from mpiflow.peer.copies import SHARE, Copies
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.execute import Executor
@@ -180,6 +181,7 @@ class Round:
                                 replan=request.replan, restored=self._spare | tolerated)
         executor.gone = self._state.gone
         self._spill, self._copies = self._limited(executor), self._copying(plan)
+        transfers.foresee(sizes(plan), self._state if self._spill is None else None)
         self._loop = Loop(self._state, epochs, transfers, executor, named, self._leave_behind,
                           setting.stops, self._keep if setting.keeper else None, request.grace, partial(struck, comm),
                           setting.watch, frozenset(number for number, task in enumerate(graph.tasks) if task.kind in WRITES),

@@ -54,6 +54,7 @@ class Shell(Protocol):
 
 _PLANNED, _RUNNING, _DONE = State.PLANNED, State.RUNNING, State.DONE     # an enumeration's names take long to look up
 _USUAL = (_RUNNING, _DONE)
+_NEVER_MADE = (State.FAILED, State.CANCELLED, State.SKIPPED)
 _top = itemgetter(0)
 
 
@@ -229,6 +230,10 @@ class PeerState:
             need for task, rank in enumerate(self._ranks) if rank == self.rank and self._states[task] is State.PLANNED
             for need in self._needs[task]
             if not self._held[need] and need not in self.gone and self._ranks[need] != self.rank})
+
+    def comes(self, block: int) -> bool:
+        """Whether a block may still come from another rank, as far as this one knows."""
+        return bool(self._expected[block]) and self.catalog.tasks[block].state not in _NEVER_MADE
 
     def begin(self, shell: Shell) -> None:
         """Start; ``shell`` does what is decided from now on."""

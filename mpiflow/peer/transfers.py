@@ -3,6 +3,7 @@
 A header goes first, and carries a small block whole. The pieces of a larger one follow under a tag of their own and
 are received straight into the array that the task will use. Headers are received into slots that are always
 posted, so no order of production can block anybody; the number of blocks that a rank sends at one time is bounded.
+Receives of large blocks that the plan foresees are posted before their headers come: see ``ahead``.
 
 Slots take from any source. MPICH 5.0 over UCX, as PyPI has it, loses such a receive between nodes if a message waits for it when
 it is posted: the request is never complete. There headers are probed for, and received from the rank that was found.
@@ -11,16 +12,17 @@ it is posted: the request is never complete. There headers are probed for, and r
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from mpi4py import MPI
 
 from mpiflow.errors import MachineError
-from mpiflow.operations.layout import Forms, allocate, finished, pieces
+from mpiflow.operations.layout import Forms, allocate, as_bytes, finished, pieces
 from mpiflow.operations.values import Value, columns
 from mpiflow.peer import wire
+from mpiflow.peer.ahead import Ahead, Foresight, Withdrawn
 from mpiflow.peer.buffers import Buffers
 from mpiflow.peer.survive import check_alive, survivable
 
@@ -29,7 +31,7 @@ WINDOW = 4          # blocks being sent at one time; the pieces of one block are
 LOOKS = 64          # how often a large block under way is looked at in a row
 _HEADER_TAG = 1
 _PIECE_TAG = 2      # pieces of block number s between two ranks have tag 2 + s mod TAGS
-_TAGS = 32_000      # MPI promises tags up to 32,767
+_TAGS = 32_000      # MPI promises tags up to 32,767; those above are for blocks that are expected
 
 
 @dataclass(slots=True)
@@ -39,7 +41,7 @@ class _Incoming:
     tag: int
     arrays: list[tuple[str, np.ndarray]] = field(default_factory=list)
     description: np.ndarray | None = None
-    requests: list[MPI.Request] = field(default_factory=list)
+    requests: list[MPI.Request | Withdrawn] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -52,7 +54,11 @@ class _Outgoing:
 
 
 class Transfers:
-    """All blocks under way from and to this rank."""
+    """All blocks under way from and to this rank.
+
+    Attributes:
+        ahead: Knows what to expect.
+    """
 
     def __init__(self, comm: MPI.Comm, probing: bool = False) -> None:
         """Be ready to receive; ``probing`` if slots cannot be used (see ``must_probe``)."""
@@ -60,10 +66,12 @@ class Transfers:
         self._status = MPI.Status()
         self._mortal = survivable(comm)
         self._buffers = Buffers()
+        self.ahead = Ahead(comm, self._buffers, _PIECE_TAG + _TAGS)
         self._slots: deque[tuple[MPI.Prequest, bytearray]] = deque(self._posted() for _ in range(0 if probing else SLOTS))
         self._room = bytearray(wire.HEADER)
         self._found: MPI.Request | None = None          # a header that was probed for
         self._incoming: list[_Incoming] = []
+        self._moving = False                            # whether there is more to do than to look for headers
         self._queue: deque[tuple[int, int, Value]] = deque()
         self._outgoing: list[_Outgoing] = []
         self._sequences = [0] * comm.size
@@ -73,6 +81,18 @@ class Transfers:
         request = self._comm.Recv_init(room, MPI.ANY_SOURCE, _HEADER_TAG)
         request.Start()
         return request, room
+
+    def foresee(self, sizes: Mapping[int, int], foresight: Foresight | None) -> None:
+        """Post receives of large blocks ahead from now on. To be called when every rank knows that no block is under way.
+
+        Args:
+            sizes: Those that are expected of blocks [bytes]; the same on all ranks, who all call this before any of them sends.
+            foresight: What comes here; None if nothing is to be received ahead.
+        """
+        _withdraw(self.ahead.close())
+        self.ahead.know(sizes)
+        if foresight is not None:
+            self.ahead.follow(foresight)
 
     def send(self, task: int, rank: int, value: Value) -> int | None:
         """Send the block of ``task`` to ``rank`` as soon as the window has room; ``value`` must not change until sent.
@@ -111,10 +131,14 @@ class Transfers:
                 return nbytes
             self._outgoing.append(_Outgoing(task, rank, nbytes, [request], [header]))
             return None
-        tag = _PIECE_TAG + self._sequences[rank] % _TAGS
+        tag = self.ahead.tag(task, -1 if isinstance(value, dict) else nbytes)
+        if tag is not None:
+            messages = [as_bytes(value)]
+        else:
+            tag = _PIECE_TAG + self._sequences[rank] % _TAGS
+            messages = [*([np.frombuffer(description, np.uint8)] if description else []), *pieces(columns(value), wire.PIECE)]
         self._sequences[rank] += 1
-        messages = [*([np.frombuffer(description, np.uint8)] if description else []), *pieces(columns(value), wire.PIECE)]
-        requests = [request, *(self._comm.Isend(message, rank, tag) for message in messages)]
+        requests = [request, *[self._comm.Isend(message, rank, tag) for message in messages]]
         self._outgoing.append(_Outgoing(task, rank, nbytes, requests, [header, *messages]))
         return None
 
@@ -131,21 +155,18 @@ class Transfers:
         while not test(status):
             looks -= 1
             if looks <= 0:
-                return self._receive_pieces() if self._incoming else []
+                return self._receive_pieces() if self._moving else []
         if self._mortal:
             check_alive(status)
         task, sequence, rest = wire.unpack(slots[0][1] if slots else self._room)
-        follows = type(rest) is wire.Follows
-        if follows:                             # it moves once it is expected, so that comes before all else
-            self._await(_Incoming(task, status.Get_source(), _PIECE_TAG + sequence % _TAGS), rest)
+        if type(rest) is wire.Follows:
+            return self._follow(task, status.Get_source(), sequence, rest)
         if slots:                               # be ready for the header after this one
             slots[0][0].Start()
             slots.rotate(-1)
         else:
             self._found = None
-        if follows:
-            return self._receive_pieces()
-        return [(task, rest), *self._receive_pieces()] if self._incoming else [(task, rest)]
+        return [(task, rest), *self._receive_pieces()] if self._moving else [(task, rest)]
 
     def _probed(self, status: MPI.Status) -> bool:
         if self._found is None:
@@ -154,14 +175,46 @@ class Transfers:
             self._found = self._comm.Irecv(self._room, status.Get_source(), _HEADER_TAG)
         return self._found.Test(status)
 
-    def _await(self, incoming: _Incoming, follows: wire.Follows) -> None:
-        """Receive what follows a header."""
-        if follows.arrays is None:
+    def _follow(self, task: int, source: int, sequence: int, follows: wire.Follows) -> list[tuple[int, Value]]:
+        """Receive what follows a header: at once, as it moves only then; give what is here."""
+        self._moving = True
+        arrays = follows.arrays
+        if arrays is not None and len(arrays) == 1 and not arrays[0].name:
+            posted = self.ahead.claim(task, source, follows.nbytes)
+            if posted is not None:
+                return self._finish(task, source, np.ndarray(arrays[0].shape, arrays[0].dtype, posted[0]), posted[1])
+        incoming = _Incoming(task, source, _PIECE_TAG + sequence % _TAGS)
+        if arrays is None:
             incoming.description = np.empty(follows.nbytes, np.uint8)
-            incoming.requests = [self._comm.Irecv(incoming.description, incoming.source, incoming.tag)]
+            incoming.requests = [self._comm.Irecv(incoming.description, source, incoming.tag)]
         else:
-            self._receive_into(incoming, follows.arrays)
+            self._receive_into(incoming, arrays)
         self._incoming.append(incoming)
+        self._be_ready()
+        self.ahead.other(task, source)
+        return self._receive_pieces()
+
+    def _finish(self, task: int, source: int, array: np.ndarray, request: MPI.Request | Withdrawn) -> list[tuple[int, Value]]:
+        """Likewise, of a block whose receive is posted; little is left to be done when it is over."""
+        array.setflags(False)
+        self._be_ready()
+        looks, status = LOOKS, self._status
+        while looks:
+            if request.Test(status):
+                if self._mortal:
+                    check_alive(status)
+                return [(task, array), *self._receive_pieces()] if self._incoming else [(task, array)]
+            looks -= 1
+        self._incoming.append(_Incoming(task, source, 0, [("", array)], None, [request]))
+        return self._receive_pieces()
+
+    def _be_ready(self) -> None:
+        """Be ready for the header after this one."""
+        if self._slots:
+            self._slots[0][0].Start()
+            self._slots.rotate(-1)
+        else:
+            self._found = None
 
     def _receive_into(self, incoming: _Incoming, arrays: Forms) -> None:
         try:
@@ -185,6 +238,9 @@ class Transfers:
             else:
                 arrived.append((incoming.task, finished(incoming.arrays)))
         self._incoming = waiting
+        if not arrived:                         # who gets a block goes on with it first
+            self.ahead.renew()
+        self._moving = bool(waiting) or self.ahead.due
         return arrived
 
     @property
@@ -209,14 +265,15 @@ class Transfers:
                 *((task, rank, 1) for task, rank, _ in self._queue)]
 
     def trim(self, now: float) -> None:
-        """Give back memory of received blocks that has not been in use for a while; ``now`` is any clock [s]."""
+        """Now and then, give back memory of received blocks that is not in use for a while; ``now`` is any clock [s]."""
+        self.ahead.renew()
         self._buffers.trim(now)
 
     def close(self) -> None:
         """Withdraw the receives posted ahead. To be called when every rank knows that no block is under way."""
-        for request, _ in self._slots:
-            request.Cancel()
-            request.Wait()
+        slots = [request for request, _ in self._slots]
+        _withdraw([*slots, *self.ahead.close()])
+        for request in slots:
             request.Free()
         self._slots.clear()
 
@@ -224,6 +281,13 @@ class Transfers:
 def must_probe(hosts: Sequence[str]) -> bool:
     """Whether receives from any source may be lost: by this MPI, among ranks on these nodes."""
     return len(set(hosts)) > 1 and "ch4:ucx" in MPI.Get_library_version()
+
+
+def _withdraw(requests: Iterable[MPI.Request]) -> None:
+    """End receives for which nothing can come."""
+    for request in requests:
+        request.Cancel()
+        request.Wait()
 
 
 def _pending(requests: list[MPI.Request]) -> list[MPI.Request]:

@@ -18,7 +18,13 @@ from mpiflow import operation
 @operation(nbytes=80)
 def wait(*xs, i, seconds):
     time.sleep(seconds)
-    return np.random.default_rng(i).random(10) + sum(x.sum() for x in xs)
+    return np.random.default_rng(i).random(10) + sum(x["x"].sum() if isinstance(x, dict) else x.sum() for x in xs)
+
+@operation(nbytes=800_000)
+def heavy(*xs, i, rows, seconds):
+    time.sleep(seconds)
+    block = np.random.default_rng(i).random(rows) + sum(x["x"].sum() if isinstance(x, dict) else x.sum() for x in xs)
+    return {"x": block, "y": 1} if rows == 99_999 else block
 
 @operation(linear=True, nbytes=80)
 def gather(x):
@@ -42,8 +48,10 @@ def test_values_are_the_same_bits_however_often_tasks_are_placed_anew(comm, toge
     chance, steps = random.Random(seed), {}
     for i in range(40):
         needs = ", ".join(chance.sample(sorted(steps), min(len(steps), chance.choice([0, 1, 2]))))
-        steps[f"s{i}"] = f"wait({needs + ', ' if needs else ''}i={i}, seconds={chance.choice([0.0, 0.001, 0.02])})"
-    steps["all"] = f"gather({' + '.join(sorted(steps))})"
+        how = f"i={i}, seconds={chance.choice([0.0, 0.001, 0.02])}"
+        rows = chance.choice([100_000] * 6 + [100_001, 99_999, 10])      # as expected, or not
+        steps[f"s{i}"] = f"heavy({needs + ', ' if needs else ''}rows={rows}, {how})"
+    steps["all"] = f"wait({', '.join(sorted(steps))}, i=40, seconds=0.0)"
     file = written(shared_tmp, steps, {"all": "all.npy"}, comm, together)
     values, plans = set(), []
     for name, eager in (("kept", False), ("moved", True)):

@@ -3,12 +3,15 @@
 import random
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mpiflow.operations.values import as_value, columns, nbytes
 from mpiflow.peer import wire
+from mpiflow.peer.ahead import AHEAD
+from mpiflow.peer.buffers import LEAST
 from mpiflow.peer.transfers import Transfers
 
 
@@ -118,6 +121,103 @@ def test_many_blocks_to_one_rank_are_all_received(comm, together, probing):
     states = together((right, len({task for task, _ in arrived}), len(sent)))
     transfers.close()
     assert states == [f"(True, {num * (comm.size - 1)}, 0)"] + [f"(True, 0, {num})"] * (comm.size - 1)
+
+
+def large(seed):
+    """A block that may be what everybody expects of it, LEAST bytes in a plain array; or not."""
+    numbers = np.random.default_rng(seed)
+    expected = numbers.integers(0, 255, LEAST, np.uint8)
+    kind = seed % 8
+    return as_value([
+        lambda: expected,
+        lambda: expected.view(np.float32).reshape(-1, 64),
+        lambda: expected.view("S8"),
+        lambda: {"x": expected},
+        lambda: {"x": expected[:LEAST // 2].copy(), "y": expected[LEAST // 2:].copy()},
+        lambda: expected[:-1].copy(),
+        lambda: numbers.random(LEAST // 4),
+        lambda: 1.0,
+    ][kind]())
+
+
+class Promised:
+    """Blocks that are said to come: to this rank, in this order, from these sources."""
+
+    def __init__(self, rank, num, edges):
+        self.rank = rank
+        self.lost = set()
+        routes = [()] * num
+        for block, source in edges:
+            routes[block] = ((source, rank),)
+        self.plan = SimpleNamespace(order=[block for block, _ in edges], routes=routes)
+
+    def comes(self, block):
+        return block not in self.lost
+
+
+@pytest.mark.parametrize("probing", [False, True])
+def test_blocks_arrive_as_they_were_whatever_was_foreseen(comm, together, probing):
+    """Some are as expected, some are not, some never come, some come from elsewhere; rank 0 expects nothing."""
+    transfers, num, size = Noting(comm, probing), 16 * comm.size, comm.size
+    left, right = (comm.rank - 1) % size, (comm.rank + 1) % size
+    edges = [(left * 16 + index, left if index % 5 else right) for index in random.Random(comm.rank).sample(range(16), 16)]
+    promised = Promised(comm.rank, num, edges)
+    transfers.foresee(dict.fromkeys(range(num), LEAST), promised if comm.rank else None)
+    together("known")
+    sends = [index for index in range(16) if index % 7 != 3]
+    for index in random.Random(-comm.rank).sample(sends, len(sends)):
+        transfers.send(comm.rank * 16 + index, right, large(index))
+    arrived, sent = turn(transfers, len(sends), len(sends))
+    same_bits = all(same(item, large(task % 16)) for task, item in arrived)
+    tasks = sorted(task for task, _ in arrived) == [left * 16 + index for index in sends]
+    locked = not any(array.flags.writeable for _, item in arrived for _, array in columns(item))
+    states = together((same_bits, tasks, locked, len(sent) == len(sends), transfers.busy))
+    transfers.close()
+    assert states == ["(True, True, True, True, False)"] * size
+
+
+def test_a_receive_that_was_withdrawn_too_early_or_too_late_loses_nothing(comm, together):
+    """Blocks go round while everybody gives up expecting them: before they are sent, or when they may be there already."""
+    transfers, size = Noting(comm), comm.size
+    left, right = (comm.rank - 1) % size, (comm.rank + 1) % size
+    num, found = AHEAD, []
+    for again in range(2):                      # as rounds of a run, the second after the first
+        for late in (False, True):
+            promised = Promised(comm.rank, num, [(block, left) for block in range(num)])
+            transfers.foresee(dict.fromkeys(range(num), LEAST), promised)
+            posted = [transfers.ahead.expect(block, left) for block in range(1, num)]
+            together("known")
+            if late:
+                for block in range(AHEAD):
+                    transfers.send(block, right, large(8 * block))
+            together("sent")                    # MPI moves what it can
+            promised.lost = set(range(AHEAD))
+            transfers.ahead.due = True
+            transfers.trim(0.0)
+            promised.lost = set()
+            if not late:
+                for block in range(AHEAD):
+                    transfers.send(block, right, large(8 * block))
+            arrived, _ = turn(transfers, AHEAD, AHEAD * (2 * again + late + 1))
+            found.append(all(posted) and sorted(task for task, _ in arrived) == list(range(AHEAD))
+                         and all(same(item, large(8 * task)) for task, item in arrived))
+            together("over")
+    states = together(found)
+    transfers.close()
+    assert states == ["[True, True, True, True]"] * size
+
+
+def test_a_block_that_comes_twice_is_received_twice(comm, together):
+    transfers = Noting(comm)
+    left, right = (comm.rank - 1) % comm.size, (comm.rank + 1) % comm.size
+    transfers.foresee({0: LEAST}, Promised(comm.rank, 1, [(0, left)]))
+    together("known")
+    for _ in range(3):
+        transfers.send(0, right, large(0))
+    arrived, _ = turn(transfers, 3, 3)
+    states = together((len(arrived), all(same(item, large(0)) for _, item in arrived)))
+    transfers.close()
+    assert states == ["(3, True)"] * comm.size
 
 
 def peak_memory():
