@@ -107,8 +107,8 @@ def test_the_command_holds_from_any_directory_and_for_any_name(tmp_path):
     assert words[words.index("run") + 1:] == [str(workflow), *options]
 
 
-def test_the_script_says_what_is_expected():
-    text, err = written(*FOUR)
+def test_the_script_says_what_is_expected(tmp_path):
+    text, err = written(*FOUR, "--store", tmp_path / "store")      # so that nobody knows how long it takes
     assert "# scenario-2: 6 tasks on 4 ranks" in text and "# predicted: 0.00" in text and "# writes results/scenario-2.h5" in text
     assert "never more than 2 ranks of 4 at work" in err
 
