@@ -25,6 +25,7 @@ from mpiflow.peer import wire
 from mpiflow.peer.ahead import Ahead, Foresight, Withdrawn
 from mpiflow.peer.buffers import Buffers
 from mpiflow.peer.survive import check_alive, survivable
+from mpiflow.peer.wire import INLINE, Follows, pack, unpack
 
 SLOTS = 16          # headers received ahead, by requests that are started again and again
 WINDOW = 4          # blocks being sent at one time; the pieces of one block are posted together
@@ -53,6 +54,28 @@ class _Outgoing:
     buffers: list[bytes | np.ndarray]       # a pending send pins its buffers
 
 
+class _Probed:
+    """Stands for a slot where those cannot be used: a header is probed for, and received from the rank that was found."""
+
+    __slots__ = ("_comm", "_request", "_room")
+
+    def __init__(self, comm: MPI.Comm, room: bytearray) -> None:
+        self._comm, self._room = comm, room
+        self.Start()
+
+    def Start(self) -> None:
+        """Look for the next header from now on."""
+        self._request: MPI.Request | None = None
+
+    def Test(self, status: MPI.Status) -> bool:
+        """Whether it is here."""
+        if self._request is None:
+            if not self._comm.Iprobe(MPI.ANY_SOURCE, _HEADER_TAG, status):
+                return False
+            self._request = self._comm.Irecv(self._room, status.Get_source(), _HEADER_TAG)
+        return self._request.Test(status)
+
+
 class Transfers:
     """All blocks under way from and to this rank.
 
@@ -67,9 +90,8 @@ class Transfers:
         self._mortal = survivable(comm)
         self._buffers = Buffers()
         self.ahead = Ahead(comm, self._buffers, _PIECE_TAG + _TAGS)
-        self._slots: deque[tuple[MPI.Prequest, bytearray]] = deque(self._posted() for _ in range(0 if probing else SLOTS))
-        self._room = bytearray(wire.HEADER)
-        self._found: MPI.Request | None = None          # a header that was probed for
+        self._slots: deque[tuple[MPI.Prequest | _Probed, bytearray]] = deque(
+            [self._probed()] if probing else [self._posted() for _ in range(SLOTS)])
         self._incoming: list[_Incoming] = []
         self._moving = False                            # whether there is more to do than to look for headers
         self._queue: deque[tuple[int, int, Value]] = deque()
@@ -81,6 +103,10 @@ class Transfers:
         request = self._comm.Recv_init(room, MPI.ANY_SOURCE, _HEADER_TAG)
         request.Start()
         return request, room
+
+    def _probed(self) -> tuple[_Probed, bytearray]:
+        room = bytearray(wire.HEADER)
+        return _Probed(self._comm, room), room
 
     def foresee(self, sizes: Mapping[int, int], foresight: Foresight | None) -> None:
         """Post receives of large blocks ahead from now on. To be called when every rank knows that no block is under way.
@@ -124,9 +150,9 @@ class Transfers:
         return gone
 
     def _start(self, task: int, rank: int, value: Value) -> int | None:
-        header, description, nbytes = wire.pack(task, self._sequences[rank], value)
+        header, description, nbytes = pack(task, self._sequences[rank], value)
         request = self._comm.Isend(header, rank, _HEADER_TAG)
-        if nbytes <= wire.INLINE and not description:
+        if nbytes <= INLINE and not description:
             if request.Test():
                 return nbytes
             self._outgoing.append(_Outgoing(task, rank, nbytes, [request], [header]))
@@ -151,31 +177,21 @@ class Transfers:
             looks: How many times to look for a header; who has nothing else to do sees it soonest by looking again at once.
         """
         status, slots = self._status, self._slots
-        test = slots[0][0].Test if slots else self._probed
-        while not test(status):
+        slot, room = slots[0]
+        while not slot.Test(status):
             looks -= 1
             if looks <= 0:
                 return self._receive_pieces() if self._moving else []
         if self._mortal:
             check_alive(status)
-        task, sequence, rest = wire.unpack(slots[0][1] if slots else self._room)
-        if type(rest) is wire.Follows:
+        task, sequence, rest = unpack(room)
+        if type(rest) is Follows:
             return self._follow(task, status.Get_source(), sequence, rest)
-        if slots:                               # be ready for the header after this one
-            slots[0][0].Start()
-            slots.rotate(-1)
-        else:
-            self._found = None
+        slot.Start()                            # be ready for the header after this one
+        slots.rotate(-1)
         return [(task, rest), *self._receive_pieces()] if self._moving else [(task, rest)]
 
-    def _probed(self, status: MPI.Status) -> bool:
-        if self._found is None:
-            if not self._comm.Iprobe(MPI.ANY_SOURCE, _HEADER_TAG, status):
-                return False
-            self._found = self._comm.Irecv(self._room, status.Get_source(), _HEADER_TAG)
-        return self._found.Test(status)
-
-    def _follow(self, task: int, source: int, sequence: int, follows: wire.Follows) -> list[tuple[int, Value]]:
+    def _follow(self, task: int, source: int, sequence: int, follows: Follows) -> list[tuple[int, Value]]:
         """Receive what follows a header: at once, as it moves only then; give what is here."""
         self._moving = True
         arrays = follows.arrays
@@ -210,11 +226,8 @@ class Transfers:
 
     def _be_ready(self) -> None:
         """Be ready for the header after this one."""
-        if self._slots:
-            self._slots[0][0].Start()
-            self._slots.rotate(-1)
-        else:
-            self._found = None
+        self._slots[0][0].Start()
+        self._slots.rotate(-1)
 
     def _receive_into(self, incoming: _Incoming, arrays: Forms) -> None:
         try:
@@ -271,7 +284,7 @@ class Transfers:
 
     def close(self) -> None:
         """Withdraw the receives posted ahead. To be called when every rank knows that no block is under way."""
-        slots = [request for request, _ in self._slots]
+        slots = [slot for slot, _ in self._slots if not isinstance(slot, _Probed)]
         _withdraw([*slots, *self.ahead.close()])
         for request in slots:
             request.Free()
