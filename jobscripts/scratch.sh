@@ -47,6 +47,9 @@ launcher=$! warned=yes
 trap 'warned=yes; kill -USR1 "$launcher"' USR1      # the warning before the time limit, passed on to all ranks
 while [[ $warned ]]; do warned=; wait "$launcher"; status=$?; done      # a signal ends "wait" early
 
-# Each result lies on one node only.
-on_every_node cp -rp "$local/results/." "$SLURM_SUBMIT_DIR" || exit 1
+# Each result lies on one node only, but results of several nodes may share a directory: where two "cp -r" make it at once, one fails,
+# "mkdir -p" does not. Without -p, as that would give the directories of the job the permissions of those in scratch.
+# shellcheck disable=SC2016      # for the shell on the node
+on_every_node sh -c 'cd "$1" && find . -type d -print0 | (cd "$2" && xargs -0 mkdir -p) && cp -r . "$2"' - "$local/results" \
+    "$SLURM_SUBMIT_DIR" || exit 1
 exit "$status"

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -86,10 +87,12 @@ def test_mpirun_runs_on_one_node_too(cluster, tmp_path):
 
 def test_inputs_go_to_local_disks_and_results_come_back_and_the_next_job_goes_on(cluster, tmp_path, expected):
     data, local, made = EXAMPLES / "adk" / "adk.h5md", cluster.scratch, set()
+    tmp_path.chmod(0o750)
     for options in ((), ("--", "--resume", "--record", "again.json")):
         job, out = run(cluster, tmp_path, SCRIPTS / "scratch.sh", ADK, f"data={data}", *options, SCRATCH=str(local))
         assert (job.state, job.status) == ("COMPLETED", 0), out
         assert content(tmp_path / "results" / "adk.h5") == expected["adk.h5"]
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o750
         (tmp_path / "results" / "adk.h5").unlink()
         left = cluster.command("srun", "--nodes=4", "--ntasks=4", "find", local, "-name", "mpiflow-*")
         assert left == ""
