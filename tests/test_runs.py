@@ -7,15 +7,12 @@ import pytest
 
 from mpiflow.cli.runs import chosen_run
 from mpiflow.errors import DamagedError, LaunchError, MachineError
+from mpiflow.storage.accounts import Line, RankState, Record, TaskRecord
 from mpiflow.storage.lines import Lines
 from mpiflow.storage.runs import (
     PLAN,
     PROGRESS,
     RECORD,
-    Line,
-    RankState,
-    Record,
-    TaskRecord,
     birth,
     read_lines,
     read_record,

@@ -22,7 +22,7 @@ from mpiflow.report.condition import Condition, Sight, tasks_of
 from mpiflow.report.printed import lines_of, lines_text
 from mpiflow.report.status import status_json, status_text
 from mpiflow.report.why import why, why_text
-from mpiflow.storage.runs import DatasetRecord, Line, RankState, Record, TaskRecord, Waited
+from mpiflow.storage.accounts import DatasetRecord, Line, RankState, Record, TaskRecord, Waited
 
 NOW = 1000.0
 
@@ -90,6 +90,9 @@ def test_a_run_of_which_no_rank_is_seen_is_silent():
 def test_a_run_whose_ranks_have_all_ended_is_over_even_if_its_record_is_elsewhere():
     ended = {name: replace(state, ended=True, all_done=6) for name, state in STATES.items()}
     assert sight(states=ended, alive=(False, None)).condition is Condition.DONE
+    assert sight(states=ended, alive=(False, True)).condition is Condition.RUNNING      # it may be writing the record
+    long_ago = {name: replace(state, time=NOW - 60) for name, state in ended.items()}
+    assert sight(states=long_ago, alive=(True, True)).condition is Condition.DONE       # its process does something else
     stopped = {name: replace(state, all_done=5) for name, state in ended.items()}
     assert sight(states=stopped, alive=(False, None)).condition is Condition.STOPPED
 

@@ -17,9 +17,9 @@ from mpiflow.report.condition import Condition
 from mpiflow.report.console import say
 from mpiflow.report.html import page
 from mpiflow.report.trace import trace
+from mpiflow.storage.accounts import Record
 from mpiflow.storage.preview import result_files
 from mpiflow.storage.results import replace_file
-from mpiflow.storage.runs import Record
 
 HELP = "write the report of a run as one HTML file, also while it goes on, or its trace"
 EPILOG = """\

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mpiflow.errors import LaunchError, did_you_mean, near_file
 from mpiflow.report.condition import Sight
-from mpiflow.storage.runs import RECORD, RankState, birth, read_record, read_states, run_folder, runs
+from mpiflow.storage.accounts import RankState
+from mpiflow.storage.runs import RECORD, birth, read_record, read_states, run_folder, runs
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +45,10 @@ def look(store: Path, run: str) -> Sight:
     Raises:
         MachineError: A file cannot be read, or is damaged.
     """
-    folder = run_folder(store, run)
-    record, states, host = read_record(folder), read_states(folder), socket.gethostname()
-    return Sight(run, record, states, time.time(), {name: _alive(state, host) for name, state in states.items()})
+    folder, host = run_folder(store, run), socket.gethostname()
+    states = read_states(folder)
+    alive = {name: _alive(state, host) for name, state in states.items()}
+    return Sight(run, read_record(folder), states, time.time(), alive)      # who is gone has written the record before
 
 
 def _alive(state: RankState, host: str) -> bool | None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from mpiflow.errors import LaunchError, did_you_mean
-from mpiflow.storage.runs import RankState, Record, TaskRecord
+from mpiflow.storage.accounts import RankState, Record, TaskRecord
 
 _PATIENCE = 5.0         # seconds that a state may be late,
 _MISSED = 3             # and so many of its periods, before its rank is taken to be silent
@@ -53,7 +53,7 @@ class Sight:
         status = self.record.status if self.record else None
         if status is not None:
             return {0: Condition.DONE, STOPPED: Condition.STOPPED}.get(status, Condition.FAILED)
-        if any(self.there(name) for name in self.states):
+        if any(self.there(name) or self._concludes(name) for name in self.states):
             return Condition.RUNNING
         if self.states and all(state.ended for state in self.states.values()):      # the record is on another node's disk
             whole = self.num_done >= self.num_tasks
@@ -64,9 +64,14 @@ class Sight:
     def there(self, name: int) -> bool:
         """Whether a rank takes part in the run now: its process is there, or it has said so lately."""
         state, alive = self.states[name], self.alive.get(name)
-        if alive is not None:
-            return alive and not state.ended
-        return not state.ended and self.age(name) <= _MISSED * state.period + _PATIENCE
+        return not state.ended and (not self._late(name) if alive is None else alive)
+
+    def _concludes(self, name: int) -> bool:
+        """Whether a rank that has ended may still be writing the record: its process is seen to be there, and not for long."""
+        return self.states[name].ended and self.alive.get(name) is True and not self._late(name)
+
+    def _late(self, name: int) -> bool:
+        return self.age(name) > _MISSED * self.states[name].period + _PATIENCE
 
     def age(self, name: int) -> float:
         """For how long a rank has said nothing [s]; clocks of nodes may differ."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from mpiflow.report.condition import Sight, tasks_of
-from mpiflow.storage.runs import Line
+from mpiflow.storage.accounts import Line
 
 Printed = tuple[int, Line]      # the rank's number at first, and the line
 

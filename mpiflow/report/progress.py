@@ -73,18 +73,17 @@ class Gauge:
         catalog = state.catalog
         if state.plan is not self._plan:
             self._follow(state.plan)
-        states = np.fromiter([entry.state for entry in catalog.tasks], np.int8, len(catalog.tasks))
-        ran = np.array([(entry.rank, entry.seconds) for entry in catalog.tasks]).reshape(-1, 2)
+        states, ranks, took, _ = catalog.tasks.columns()
         done = states == State.DONE
         size = len(catalog.settled)
-        done_by = np.bincount(ran[done, 0].astype(np.int64), minlength=size)
+        done_by = np.bincount(ranks[done], minlength=size)
         nbytes = sum(nbytes for traffic in catalog.traffic for _, _, nbytes in traffic.sent)
         before = self._last
         since = seconds - before.seconds if before else seconds
         found = Progress(
             name, seconds, len(states), int(done.sum()), int((states == State.FAILED).sum()),
             self._doing(state, done_by.tolist()), nbytes, (nbytes - (before.nbytes if before else 0)) / max(since, 1e-9),
-            sum(catalog.memory), self._left(state, states, ran[:, 1], seconds), tuple(done_by.tolist()))
+            sum(catalog.memory), self._left(state, states, took, seconds), tuple(done_by.tolist()))
         self._last = found
         return found
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from mpiflow.errors import DocumentError, Problem
 from mpiflow.planning.tasks import WRITES, Kind, recipe_id
-from mpiflow.storage.runs import DatasetRecord, TaskRecord
+from mpiflow.storage.accounts import DatasetRecord, TaskRecord
 
 _MADE = (Kind.APPLY, Kind.COMBINE, Kind.FINISH, *WRITES)
 _EARLIER = (Kind.RESTORE, Kind.KEPT)

@@ -15,7 +15,7 @@ import mpiflow
 from mpiflow.catalog.entries import Form, Noted
 from mpiflow.catalog.states import State
 from mpiflow.report.origin import origin
-from mpiflow.storage.runs import DatasetRecord, MachineRecord, Record, TaskRecord
+from mpiflow.storage.accounts import DatasetRecord, MachineRecord, Record, TaskRecord
 
 if TYPE_CHECKING:
     from mpiflow.peer.outcome import Outcome

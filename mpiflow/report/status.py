@@ -10,7 +10,7 @@ from mpiflow.report.condition import Condition, Sight
 from mpiflow.report.fitting import table
 from mpiflow.report.progress import clock
 from mpiflow.report.summary import count, human_bytes
-from mpiflow.storage.runs import RankState
+from mpiflow.storage.accounts import RankState
 
 _STEPS = 30             # steps that are listed
 _RANKS = 64             # and ranks

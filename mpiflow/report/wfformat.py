@@ -16,7 +16,7 @@ from msgspec import Struct
 
 import mpiflow
 from mpiflow.errors import DocumentError, Problem
-from mpiflow.storage.runs import DatasetRecord, TaskRecord
+from mpiflow.storage.accounts import DatasetRecord, TaskRecord
 from mpiflow.workflow.wfformat import FILE_TAG, VERSION, file_name
 
 _TASK_LETTERS = re.compile(r"[^0-9a-zA-Z\-_.#]")

@@ -14,7 +14,7 @@ from mpiflow.planning.reuse import Reason
 from mpiflow.report.condition import FINAL, Condition, Sight, tasks_of
 from mpiflow.report.progress import clock
 from mpiflow.report.summary import count
-from mpiflow.storage.runs import TaskRecord
+from mpiflow.storage.accounts import TaskRecord
 
 _SHOWN = 8              # of what a step waits for
 _REASONS = {
