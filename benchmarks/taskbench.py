@@ -1,7 +1,9 @@
 """Task Bench grids: the smallest task that is worth its overhead, METG(50 %). ``python benchmarks/taskbench.py``.
 
 METG(50 %) is the smallest granularity (wall time x ranks / tasks) at which at least half of the machine's time goes into
-the kernels. Task lengths are doubled or halved until efficiency crosses 50 %; the crossing is interpolated.
+the kernels: twice the time of a kernel of that length. Task lengths are doubled or halved until efficiency crosses 50 %; the
+crossing is interpolated. The speed of a core changes within seconds when others use the same hardware. So efficiency refers
+to the kernel's speed around each grid, and lengths are given as times at one speed, the same for all systems.
 
 Source: Slaughter et al. 2020, "Task Bench: A Parameterized Benchmark for Evaluating Parallel Runtime Performance" (SC'20).
 """
@@ -33,13 +35,9 @@ TRIES = 6
 
 @dataclass(frozen=True)
 class Point:
-    """One task length: granularity (wall time x ranks / tasks) and efficiency (kernel time / granularity), of best and median.
-
-    ``kernels`` are the times of one iteration around each of the samples [s].
-    """
+    """One task length: wall times, efficiency of best and median, and the time of one iteration around each sample [s]."""
 
     seconds: dict[str, Any]
-    granularity: dict[str, float]
     efficiency: dict[str, float]
     kernels: list[float]
 
@@ -87,18 +85,17 @@ class Sweep:
         """Keep what was measured: pairs of the seconds of a grid and those of one iteration at the peak, around it."""
         granularity = self.granularity([seconds for seconds, _ in samples])
         shares = [iterations * kernel / one for (_, kernel), one in zip(samples, granularity["all"], strict=True)]
-        best = shares.index(max(shares))
         self.points[iterations] = Point(
-            summary([seconds for seconds, _ in samples]), granularity | {"best": granularity["all"][best]},
-            {"best": shares[best], "median": statistics.median(shares)}, [kernel for _, kernel in samples])
+            summary([seconds for seconds, _ in samples]), {"best": max(shares), "median": statistics.median(shares)},
+            [kernel for _, kernel in samples])
 
-    def metg(self, which: str) -> float | None:
-        """Give METG(50 %) [s], between the two neighbours of the first crossing; None if there is none."""
-        for (_, fine), (_, coarse) in itertools.pairwise(sorted(self.points.items())):
-            low, high = fine.efficiency[which], coarse.efficiency[which]
+    def metg(self, which: str, kernel: float) -> float | None:
+        """Give METG(50 %) [s] where an iteration takes ``kernel`` seconds; None if efficiency crosses one half nowhere."""
+        for (fine, before), (coarse, after) in itertools.pairwise(sorted(self.points.items())):
+            low, high = before.efficiency[which], after.efficiency[which]
             if low < HALF <= high:
                 share = (HALF - low) / (high - low)
-                return math.exp((1 - share) * math.log(fine.granularity[which]) + share * math.log(coarse.granularity[which]))
+                return 2 * kernel * math.exp((1 - share) * math.log(fine) + share * math.log(coarse))
         return None
 
 
@@ -160,8 +157,7 @@ def run_sweeps(chosen, sweeps: list[Sweep]) -> list[float]:
 def sample(chosen, sweep: Sweep, length: int) -> tuple[float, float]:
     """Measure one grid, and one iteration of the kernel before and after it; again while these two differ.
 
-    The speed of a core changes by as much as two within seconds, when others use the same hardware: a grid counts if the speed
-    was the same on both sides of it.
+    That speed may change by as much as two: a grid counts if it was the same on both sides of it.
     """
     def kernel() -> float:
         return side("grid_rate.py", CALIBRATION, num_ranks=chosen.ranks, timeout=chosen.timeout)["seconds"]
@@ -202,11 +198,12 @@ def document(pattern: str, width: int, steps: int) -> str:
 
 def report(chosen, sweeps: list[Sweep], moved, rates: list[float]) -> None:
     """Print METG, the time of an empty task, and mpiflow's as multiples of both."""
-    mine = {sweep.pattern: sweep for sweep in sweeps if sweep.system == "mpiflow"}
+    mine, kernel = {sweep.pattern: sweep for sweep in sweeps if sweep.system == "mpiflow"}, statistics.median(rates)
     rows, figures = [], []
     for sweep in sweeps:
         own = mine[sweep.pattern]
-        metg, against = metgs(sweep), compared(metgs(own), metgs(sweep))
+        metg = metgs(sweep, kernel)
+        against = compared(metgs(own, kernel), metg)
         empty = ratio(own.empty, sweep.empty)
         rows.append([f"{sweep.pattern}: {sweep.system}", metg["median"] and metg["median"] * MICRO, against and both(against),
                      sweep.empty["median"] * MICRO, both(empty)])
@@ -221,9 +218,9 @@ def report(chosen, sweeps: list[Sweep], moved, rates: list[float]) -> None:
         print(f"{pattern}: mpiflow kept at least {stayed:.0%} of the tasks on their column's rank, and used {num_ranks} ranks")
 
 
-def metgs(sweep: Sweep) -> dict[str, float | None]:
+def metgs(sweep: Sweep, kernel: float) -> dict[str, float | None]:
     """Give METG(50 %) from the medians and from the best of the repeats [s]."""
-    return {which: sweep.metg(which) for which in ("best", "median")}
+    return {which: sweep.metg(which, kernel) for which in ("best", "median")}
 
 
 def compared(ours: dict[str, float | None], other: dict[str, float | None]) -> dict[str, float] | None:

@@ -136,9 +136,16 @@ def sweep_from(start, **lengths):
 
 
 def test_metg_lies_where_efficiency_crosses_one_half():
-    assert sweep_from(4, k4=8, k8=8).metg("median") == pytest.approx(16)
-    assert sweep_from(4, k4=12, k8=4).metg("best") == pytest.approx(16 ** 0.4 * 12 ** 0.6)
-    assert sweep_from(4, k4=8).metg("median") is None
+    assert sweep_from(4, k4=8, k8=8).metg("median", 1.0) == pytest.approx(16)
+    assert sweep_from(4, k4=12, k8=4).metg("best", 0.5) == pytest.approx(4 ** 0.4 * 8 ** 0.6)
+    assert sweep_from(4, k4=8).metg("median", 1.0) is None
+
+
+def test_metg_does_not_depend_on_how_fast_the_machine_was():
+    fast, slow = sweep_from(4, k4=12, k8=4), sweep_from(4)
+    for length, overhead in ((4, 12), (8, 4)):
+        slow.add(length, [(10 * 3 * (length + overhead), 3.0)])
+    assert fast.metg("median", 1.0) == pytest.approx(slow.metg("median", 1.0))
 
 
 def test_a_sweep_doubles_or_halves_until_the_crossing_is_enclosed():
