@@ -2,13 +2,23 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from mpi4py import MPI
 
 from mpiflow.peer.ahead import AHEAD, MOST, ROOM, Ahead, sizes
 from mpiflow.peer.buffers import LEAST, Buffers
+from mpiflow.peer.wire import Follows
 
 TAG = 100
+
+
+def plain(nbytes, dtype=np.uint8):
+    """What a header says of a plain array of this size."""
+    return Follows(nbytes, (), np.dtype(dtype), (nbytes // np.dtype(dtype).itemsize,))
+
+
+BYTES = plain(LEAST)
 
 
 class Receive:
@@ -104,12 +114,34 @@ def test_only_one_is_received_ahead_from_each_source():
 def test_the_next_one_is_posted_when_one_has_come():
     foresight = Foresight(range(5), num_sources=2)
     ahead, comm = started(foresight)
-    _, request = ahead.claim(0, 0, LEAST)
+    _, request = ahead.claim(0, 0, BYTES)
     request.come()
     assert request.Test() and ahead.due
     foresight.lost.add(0)
     ahead.renew()
     assert comm.posted == [(1, 1), (2, 0)] and not ahead.due
+
+
+@pytest.mark.parametrize("second", [BYTES, plain(LEAST, np.float64), Follows(LEAST, None, None, ())],
+                         ids=["like", "unlike", "table"])
+def test_the_array_is_made_beforehand_and_is_what_the_header_says(second):
+    foresight = Foresight(range(3), num_sources=1)
+    ahead, comm = started(foresight)
+    arrays = []
+    for block, follows in enumerate((BYTES, second, BYTES)):
+        claimed = ahead.claim(block, 0, follows)
+        if claimed is None:
+            ahead.other(block, 0)
+            assert follows.dtype is None
+        else:
+            array, request = claimed
+            request.come()
+            assert request.Test() and not array.flags.writeable
+            assert (array.dtype, array.shape, array.nbytes) == (follows.dtype, follows.shape, LEAST)
+            arrays.append(array)
+        foresight.lost.add(block)
+        ahead.renew()
+    assert comm.posted == [] and len({array.ctypes.data for array in arrays}) == len(arrays)
 
 
 def test_nothing_is_done_while_nothing_has_changed():
@@ -129,7 +161,7 @@ def test_a_block_of_another_size_has_no_tag_of_its_own():
     ahead, _ = started(Foresight(range(3)))
     others = LEAST - 1, LEAST + 1, -1
     assert [ahead.tag(2, size) for size in (LEAST, *others)] == [TAG + 2, None, None, None]
-    assert [ahead.claim(2, 0, size) for size in others] == [None, None, None]
+    assert [ahead.claim(2, 0, plain(size)) for size in (LEAST - 1, LEAST + 1)] == [None, None]
 
 
 def test_blocks_have_tags_of_their_own_as_far_as_there_are_any():
@@ -168,14 +200,14 @@ def test_a_message_that_was_faster_than_the_withdrawal_is_kept_for_its_header():
     ahead, comm = started(Foresight(range(1)))
     comm.receives[0].come()
     ahead.other(0, 0)
-    memory, request = ahead.claim(0, 0, LEAST)
-    assert request.Test() and len(comm.receives) == 1 and memory.nbytes == LEAST
+    array, request = ahead.claim(0, 0, BYTES)
+    assert request.Test() and len(comm.receives) == 1 and array.nbytes == LEAST
 
 
 def test_a_receive_whose_withdrawal_takes_time_is_posted_again_if_the_block_comes_after_all():
     ahead, comm = started(Foresight(range(1)), slow=True)
     ahead.other(0, 0)
-    _, request = ahead.claim(0, 0, LEAST)
+    _, request = ahead.claim(0, 0, BYTES)
     assert not request.Test()
     comm.receives[0].state = "gone"
     assert not request.Test() and comm.posted == [(0, 0)]
@@ -208,4 +240,4 @@ def test_a_rank_without_foresight_posts_nothing_but_knows_the_tags():
     ahead.know({3: LEAST})
     ahead.renew()
     assert comm.receives == [] and ahead.tag(3, LEAST) == TAG
-    assert ahead.claim(3, 2, LEAST)[1] is comm.receives[0]
+    assert ahead.claim(3, 2, BYTES)[1] is comm.receives[0]

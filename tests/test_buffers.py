@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mpiflow.operations.values import as_value
 from mpiflow.peer.buffers import KEEP, LEAST, Buffers
 
 BYTE = np.dtype(np.uint8)
@@ -28,6 +29,17 @@ def test_memory_in_use_is_not_given_away(use):
     del array
     assert place(buffers.empty((LEAST,), BYTE)) != where
     del used
+
+
+@pytest.mark.parametrize("use", [lambda a: a, lambda a: a[:10], lambda a: a.view("u4")], ids=["array", "slice", "view"])
+def test_memory_whose_array_became_a_value_can_be_written_again(use):
+    buffers = Buffers()
+    array = buffers.empty((LEAST,), BYTE)
+    where, value = place(array), as_value(use(array))
+    assert not value.flags.writeable
+    del array, value
+    again = buffers.empty((LEAST,), BYTE)
+    assert place(again) == where and again.flags.writeable and buffers.memory(LEAST).flags.writeable
 
 
 def test_memory_that_is_far_too_large_is_left_for_others():

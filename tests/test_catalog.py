@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpiflow.catalog.catalog import Catalog, DatasetEntry, merge_sources
-from mpiflow.catalog.entries import Delta, SourceEntry, TaskEntry, Traffic
+from mpiflow.catalog.entries import Delta, SourceEntry, TaskEntry, Traffic, pack
 from mpiflow.catalog.states import State
 
 law = settings(derandomize=True, deadline=None)
@@ -31,7 +31,7 @@ def merged(history):
 
 
 def knows(replica):
-    return replica.tasks, replica.num_open, replica.failed
+    return list(replica.tasks), replica.num_open, replica.failed, set(replica.running)
 
 
 # Merge
@@ -48,9 +48,9 @@ def test_any_order_with_any_repetitions_gives_the_same_catalog(history, chance):
 @given(histories)
 def test_merging_again_is_no_news_and_changes_nothing(history):
     replica = merged(history)
-    before = list(replica.tasks)
+    before = knows(replica)
     assert not any(replica.merge(entry) for entry in history)
-    assert replica.tasks == before
+    assert knows(replica) == before
 
 
 @law
@@ -124,7 +124,7 @@ def test_an_epoch_gives_the_news_only():
     replica = catalog()
     replica.merge(TaskEntry(0, state=State.RUNNING, rank=0))
     news = replica.epoch([delta(0, TaskEntry(0, state=State.RUNNING, rank=0)), delta(1, TaskEntry(1, state=State.DONE, rank=1))])
-    assert [entry.task for entry in news] == [1]
+    assert [entry.task for entry in news.entries] == [1]
 
 
 def test_every_epoch_makes_a_version():
@@ -163,6 +163,77 @@ def test_an_empty_workflow_is_quiet_when_all_ranks_have_said_so():
     assert not replica.quiet
     replica.epoch([delta(0, settled=True), delta(1, settled=True)])
     assert replica.quiet
+
+
+# Records
+
+records = st.builds(
+    lambda *record: record, st.integers(0, NUM - 1), st.integers(0, 1), st.sampled_from([0.0, 1.5]), st.sampled_from([0.0, 2.0]),
+    st.integers(0, 3))
+FORMS = [(), (("", "<f8", (3,)),), (("x", "<i8", ()), ("y", "<i4", (2, 2)))]
+told = st.builds(
+    lambda rank, news, ended, forms: Delta(
+        rank, 0, tasks=tuple(news), done=b"".join(pack(*record) for record in ended), forms=tuple(forms)),
+    st.integers(0, 1), st.lists(entries, max_size=3), st.lists(records, max_size=6), st.permutations(FORMS))
+
+
+@law
+@given(st.lists(st.lists(told, min_size=1, max_size=3), max_size=4), st.randoms(use_true_random=False))
+def test_records_merged_at_once_give_what_their_entries_give_one_by_one_in_any_order(epochs, chance):
+    expected = merged([entry for deltas in epochs for delta in deltas for entry in (*delta.tasks, *delta.ended())])
+    again = epochs + chance.choices(epochs, k=2) if epochs else []
+    chance.shuffle(again)
+    for few in (0, 4):
+        replica = catalog()
+        replica.few = few
+        for deltas in again:
+            replica.epoch(chance.sample(deltas, len(deltas)))
+        assert knows(replica) == knows(expected)
+        assert [replica.tasks[task] for task in range(NUM)] == list(expected.tasks)
+        states, ranks, seconds, nbytes = (column.tolist() for column in replica.tasks.columns())
+        assert list(zip(states, ranks, seconds, nbytes, strict=True)) == [
+            (entry.state, entry.rank, entry.seconds, entry.nbytes) for entry in expected.tasks]
+
+
+def several(few):
+    """A replica that has heard of three ends, the first of a task that was running."""
+    replica = Catalog(NUM, 2, "")
+    replica.few = few
+    replica.epoch([delta(0, TaskEntry(2, state=State.RUNNING, rank=0)), delta(1)])
+    ended = [(2, 0, 1.0, 2.0, 8), (0, 1, 3.0, 0.5, 16)], [(4, 1, 0.0, 0.25, 24)]
+    news = replica.epoch([Delta(rank, 0, done=b"".join(pack(*record) for record in mine), forms=((), FORMS[1 + rank]))
+                          for rank, mine in enumerate(ended)])
+    return replica, news
+
+
+@pytest.mark.parametrize("few", [0, 100])
+def test_records_end_tasks_on_the_rank_that_sends_them_with_the_form_that_it_names(few):
+    replica, news = several(few)
+    assert [replica.tasks[task] for task in (0, 2, 4)] == [
+        TaskEntry(0, 0, State.DONE, 0, 3.0, 0.5, 16, FORMS[1]), TaskEntry(2, 0, State.DONE, 0, 1.0, 2.0, 8),
+        TaskEntry(4, 0, State.DONE, 1, 0.0, 0.25, 24, FORMS[2])]
+    assert (replica.num_open, replica.running, news.seconds) == (NUM - 3, set(), 2.75)
+    assert len(news.entries) + len(news.done) == 3
+
+
+@pytest.mark.parametrize("few", [0, 100])
+def test_all_that_is_known_is_what_was_news(few):
+    replica, _ = several(few)
+    replica.merge(TaskEntry(1, state=State.FAILED, rank=0, error="boom"))
+    known = replica.known()
+    assert known.entries == [replica.tasks[1]]
+    assert [(task, seconds, nbytes) for task, _, _, seconds, nbytes in known.done.tolist()] == [
+        (0, 0.5, 16), (2, 2.0, 8), (4, 0.25, 24)]
+
+
+@pytest.mark.parametrize("few", [0, 100])
+@pytest.mark.parametrize("record", [(NUM, 0, 0.0, 0.0, 0), (0, 1, 0.0, 0.0, 0)], ids=["task", "form"])
+def test_a_record_of_a_task_or_a_form_that_does_not_exist_is_an_error_and_changes_nothing(few, record):
+    replica = Catalog(NUM, 2, "")
+    replica.few = few
+    with pytest.raises(IndexError):
+        replica.epoch([Delta(0, 0, done=pack(*record)), Delta(1, 0, forms=(), done=b"")])
+    assert list(replica.tasks) == list(Catalog(NUM, 2, "").tasks)
 
 
 # Queries

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpiflow.catalog.catalog import Catalog
-from mpiflow.catalog.entries import Delta, TaskEntry
+from mpiflow.catalog.entries import Delta, TaskEntry, pack
 from mpiflow.catalog.states import State
 from mpiflow.peer.copies import Copies
 from mpiflow.planning.machine import Machine
@@ -29,7 +29,8 @@ def copies_of(plan, rank, spare=1000):
 
 def tell(copies, catalog, *tasks):
     """All ranks hear that ``tasks`` are done."""
-    deltas = [Delta(0, 0, tasks=tuple(TaskEntry(task, state=State.DONE) for task in tasks)), Delta(1, 0)]
+    deltas = [Delta(0, 0, tasks=tuple(TaskEntry(task, state=State.DONE) for task in tasks if task % 2)),
+              Delta(1, 0, done=b"".join(pack(task, 0, 0.0, 0.0, 8) for task in tasks if not task % 2))]
     catalog.epoch(deltas)
     copies.heard(deltas)
 

@@ -17,8 +17,10 @@ seconds = st.floats(0, 1e9)
 forms = st.lists(st.tuples(text, text, st.lists(count, max_size=3).map(tuple)), max_size=2).map(tuple)
 tasks = st.builds(TaskEntry, count, count, st.sampled_from(State), st.integers(-1, 2**31), seconds, seconds, count, forms, text)
 traffic = st.builds(Traffic, count, st.lists(st.tuples(count, count, count), max_size=3).map(tuple))
+records = st.lists(st.binary(min_size=32, max_size=32), max_size=2).map(b"".join)
 deltas = st.builds(
-    Delta, count, st.integers(0, 2**64 - 1), st.booleans(), traffic, st.lists(tasks, max_size=3).map(tuple), seconds)
+    Delta, count, st.integers(0, 2**64 - 1), st.booleans(), traffic, st.lists(tasks, max_size=3).map(tuple), seconds,
+    st.booleans(), count, records, st.lists(forms, max_size=2).map(tuple))
 shapes = st.lists(count, max_size=3).map(tuple)
 times, inodes = st.integers(-2**63, 2**63 - 1), st.integers(0, 2**64 - 1)
 sources = st.builds(SourceEntry, text, text, count, times, inodes, shapes, text, text, shapes)
@@ -73,6 +75,12 @@ def test_a_state_that_does_not_exist_is_refused():
     wrong = msgspec.msgpack.encode([0, 0, False, [0, []], [[7, 0, 9]]])
     with pytest.raises(msgspec.ValidationError, match="Invalid enum value 9"):
         decode_delta(wrong)
+
+
+def test_records_that_are_cut_off_are_refused():
+    assert decode_delta(encode(Delta(3, 0, done=bytes(64)))).ended() == 2 * [TaskEntry(0, state=State.DONE, rank=3)]
+    with pytest.raises(msgspec.ValidationError, match=r"^not a Delta: 63 bytes"):
+        decode_delta(encode(Delta(3, 0, done=bytes(63))))
 
 
 def test_of_two_entries_of_a_task_the_later_attempt_is_greater_whatever_its_state():

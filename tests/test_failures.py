@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -138,9 +139,29 @@ def test_an_operation_that_ends_the_process_does_not_end_the_job_as_a_success(fo
     assert "an operation ended the process" in ended.err
 
 
+def test_a_process_keeps_its_status_when_a_rank_dies_while_mpi_comes_to_its_end():
+    text = ("from mpi4py import MPI\nfrom mpiflow.peer import leaving\n\ndef failing(): raise MPI.Exception(MPI.ERR_OTHER)\n\n"
+            "MPI.Finalize = failing\nleaving.watch_exit()\nleaving.leave(75)\n")
+    ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (75, "")
+
+
 def test_a_child_that_an_operation_forked_does_not_go_on_as_a_second_rank(folder):
     ended = mpiflow(2, write(folder, FAILING), "--set", "wrong=forked", "--set", "meanwhile=sum(y)", cwd=folder, timeout=60)
     assert (ended.status, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize(("declared", "what"), [("nbytes", "size"), ("seconds", "run time")])
+def test_what_an_operation_declares_otherwise_on_each_rank_is_refused_before_anything_runs(folder, declared, what):
+    (folder / "ops.py").write_text(
+        f"import os\nfrom mpiflow import operation\n@operation({declared}=lambda x: os.getpid())\ndef fickle(x): return x\n")
+    file = write(folder, "mpiflow: 1\nname: fickle\noperations: [ops.py]\ndatasets: {x: {arange: {stop: 8}}}\n"
+                 "steps: {y: sum(x), z: fickle(x + y), more: sum(z)}\nresults: {more: more.npy}\n")
+    ended = mpiflow(4, file, cwd=folder, timeout=60)
+    assert ended.status == 2 and "Traceback" not in ended.err
+    assert ended.err.count("mpiflow: error:") == 1
+    assert f"step 'z': ranks expect another {what} of the same block, from " in ended.err
+    assert "operation 'fickle'" in ended.err and not (folder / "more.npy").exists()
 
 
 def test_a_result_is_a_success_whether_anybody_reads_the_summary_or_not(folder):

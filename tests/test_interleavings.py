@@ -96,7 +96,7 @@ def test_new_plans_neither_lose_nor_repeat_a_task(seed):
 
 def test_some_of_these_runs_had_several_new_plans_that_moved_tasks():
     plans, moved = [], 0
-    for seed in range(40):
+    for seed in range(60):
         size = 2 + seed % 7
         plan = random_plan(seed, size)
         network = FakeNetwork(plan, machine_of_size(size), seed, number_of, drift=True)

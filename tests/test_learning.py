@@ -1,8 +1,11 @@
 """Drift from the plan: when it is noticed, and what a new plan is told."""
 
+import random
+
+import numpy as np
 import pytest
 
-from mpiflow.catalog.entries import TaskEntry
+from mpiflow.catalog.entries import RECORD, TaskEntry
 from mpiflow.catalog.states import State
 from mpiflow.planning.learning import EVIDENCE, LEAST_GAIN, Learning
 from mpiflow.planning.machine import Machine
@@ -75,6 +78,23 @@ def test_after_a_new_plan_drift_is_counted_from_it():
     free = TaskGraph([Task(recipe_id(n), Kind.APPLY, "s", "f", seconds=0.1, nbytes=8) for n in range(40)])
     learning.follow(make_plan(free, MACHINE, progress), claimed)
     assert not learning.due({})
+
+
+def test_many_tasks_at_once_teach_what_they_teach_one_by_one():
+    plan, chance = plan_of(60, operations=("f", "g", "h")), random.Random(7)
+    entries = [done(task, chance.uniform(0.05, 0.6)) for task in chance.sample(range(60), 50)]
+    claimed = [task % 2 if task in {entry.task for entry in entries} else -1 for task in range(60)]
+    progress = []
+    for at_once in (False, True):
+        learning = Learning(plan, MACHINE)
+        for part in (entries[:30], entries[30:]):
+            records = np.array([(entry.task, 0, 0.0, entry.seconds, entry.nbytes) for entry in part], RECORD)
+            learning.learn(*([[], records] if at_once else [part]))
+            progress.append((learning.due({59: 0.1}), learning.progress(claimed, {59: 0.1}, {})))
+            learning.follow(plan, claimed)              # what runs there already may still end
+    for one_by_one, (due, all_at_once) in zip(progress[:2], progress[2:], strict=True):
+        assert (one_by_one[0], one_by_one[1].nbytes) == (due, all_at_once.nbytes)
+        assert all_at_once.seconds == pytest.approx(one_by_one[1].seconds)
 
 
 def test_a_task_over_its_time_is_expected_to_take_as_long_again():

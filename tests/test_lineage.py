@@ -32,7 +32,7 @@ def told(text, step, tmp_path, value=VALUE):
     graph = lower(workflow, registry, (), 1)
     lineage = Lineage(graph, registry, tmp_path)
     tasks = [(number, task) for number, task in enumerate(graph.tasks) if task.step == step]
-    return [lineage.told(Made(task.id, task.step, 0, 0.0, 0, "h"), number, value) for number, task in tasks], graph
+    return [lineage.told(number, Made(task.id, task.step, 0, 0.0, 0, "h"), value) for number, task in tasks], graph
 
 
 def test_a_block_says_what_it_was_made_from_and_which_of_how_many_it_is(tmp_path):

@@ -103,6 +103,19 @@ def test_the_memory_of_a_rank_stays_bounded(folder):
     assert peaks["all"] < peaks["none"] + 20e6, peaks
 
 
+def test_a_task_whose_input_is_read_once_more_can_still_be_interrupted(tmp_path):
+    (tmp_path / "ops.py").write_text(
+        "import time\nfrom mpiflow import operation\n@operation\ndef slow(x, by):\n    time.sleep(60)\n    return x.sum() + by\n")
+    (tmp_path / "late.yaml").write_text(
+        "mpiflow: 1\nname: late\noperations: [ops.py]\n"
+        "datasets: {a: {random: {shape: [750_000], seed: 1}}, c: {random: {shape: [750_000], seed: 2}}}\n"
+        "steps: {m: mean(a), t: sum(sqrt(c + m)), s: {run: 'slow(a, t)', timeout: 1}}\nresults: {s: s.npy}\n")
+    ended = mpiflow(1, tmp_path / "late.yaml", "--memory", "14MB", "--no-save", "--record", tmp_path / "record.json",
+                    cwd=tmp_path, timeout=50)
+    assert ended.status == 1 and "it took longer than 1 s" in ended.err
+    assert json.loads((tmp_path / "record.json").read_text())["read_again"] > 0
+
+
 def test_a_task_that_cannot_fit_is_refused_before_anything_runs(folder):
     ended = mpiflow(2, folder / "large.yaml", "--memory", "1MB", "--no-save", cwd=folder)
     assert ended.status == 2 and "use more memory or more blocks" in ended.err and ended.err.count("a task needs") == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from storing import assert_same, made, spans
 
 from mpiflow.operations.values import as_value, nbytes
@@ -61,6 +62,40 @@ def test_nothing_is_on_the_disk_and_no_thread_runs_before_the_first_block(tmp_pa
     writer = Writer(tmp_path / "store", "run", 0)
     assert writer.flush(60) and writer.close(60)
     assert threading.active_count() == before and not os.listdir(tmp_path)
+
+
+def test_a_thread_that_was_started_beforehand_leaves_nothing_either(tmp_path):
+    before = threading.active_count()
+    writer = Writer(tmp_path / "store", "run", 0)
+    writer.start()
+    assert threading.active_count() == before + 1
+    assert writer.close(60) and threading.active_count() == before and not os.listdir(tmp_path)
+
+
+def test_a_block_counts_as_saved_only_when_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("mpiflow.storage.saving._COMMIT", 100)
+    committed, release = threading.Event(), threading.Event()
+    writer = Writer(tmp_path / "store", "run", 0)
+
+    def complete(made, value):
+        committed.set()                         # the first one is on the disk, and this one is taken
+        assert release.wait(60)
+        return made
+
+    assert writer.save(made(0, SMALL), SMALL) and writer.save(made(1, SMALL), SMALL, complete)
+    assert not writer.flush(0.5 + WINDOW) and committed.is_set() and writer.num_saved == 1
+    assert not writer.close(0.1)
+    release.set()
+    assert writer.close(60) and writer.num_saved == 2
+
+
+def test_what_takes_longer_to_say_of_a_block_is_found_out_by_the_thread(tmp_path, writer):
+    def complete(made, value):
+        return replace(made, host=threading.current_thread().name, instance=str(value.sum()))
+
+    assert writer.save(made(0, SMALL), SMALL, complete) and writer.flush(60)
+    known, = read_store(tmp_path / "store").made.values()
+    assert (known.host, known.instance) == ("mpiflow-saving", "45")
 
 
 def test_what_is_flushed_is_found_while_the_run_goes_on(tmp_path, writer):

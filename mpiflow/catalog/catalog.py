@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, compress
 
 import msgspec
+import numpy as np
 
-from mpiflow.catalog.entries import Delta, SourceEntry, TaskEntry, Traffic, encode
+from mpiflow.catalog.columns import Entries
+from mpiflow.catalog.entries import NONE_DONE, RECORD, Delta, News, SourceEntry, TaskEntry, Traffic, encode
 from mpiflow.catalog.states import State
 
-_PLANNED, _DONE = State.PLANNED, State.DONE
+_DONE = State.DONE
 
 
 class DatasetEntry(msgspec.Struct, frozen=True, gc=False):
@@ -51,13 +53,16 @@ class Catalog:
         num_open: Tasks that are not in a final state.
         failed: Tasks that failed, in ascending order.
         running: Tasks that are running.
+        few: So many records of an epoch are merged one by one: to merge any number at once takes as long.
     """
+
+    few = 100
 
     def __init__(self, num_tasks: int, size: int, plan_digest: str, datasets: Iterable[DatasetEntry] = ()) -> None:
         self.version = 0
         self.digest = 0
         self.follow(plan_digest)
-        self.tasks = [TaskEntry(task) for task in range(num_tasks)]
+        self.tasks = Entries(num_tasks)
         self.datasets = {entry.name: entry for entry in datasets}
         self.traffic = [Traffic()] * size
         self.settled = [False] * size
@@ -71,48 +76,74 @@ class Catalog:
         """From now on every rank follows this plan; the digest says so."""
         self._mix(plan_digest.encode())
 
-    def _mix(self, *parts: bytes) -> None:
+    def _mix(self, heard: bytes) -> None:
         text = hashlib.blake2b(self.digest.to_bytes(8, "little"), digest_size=8)
-        for part in parts:
-            text.update(part)
+        text.update(heard)
         self.digest = int.from_bytes(text.digest(), "little")
 
-    def epoch(self, deltas: Sequence[Delta]) -> list[TaskEntry]:
-        """Complete an epoch: merge one delta of each rank.
+    def epoch(self, deltas: Sequence[Delta]) -> News:
+        """Complete an epoch: merge one delta of each rank; give what was new.
 
-        Returns:
-            The entries that are news.
+        Raises:
+            IndexError: A delta has a task or a form that does not exist.
         """
-        news, tasks, num = [], self.tasks, 0
-        for entry in chain.from_iterable([delta.tasks for delta in deltas]):
-            task = entry.task
-            old = tasks[task]
-            if old.state is _PLANNED and entry.state is _DONE and entry.attempt >= old.attempt:     # as most news are
-                tasks[task] = entry
-                num += 1
-                news.append(entry)
-            elif self.merge(entry):
-                news.append(entry)
-        self.num_open -= num
+        few = sum([len(delta.done) for delta in deltas]) <= self.few * RECORD.itemsize
+        told = [delta.tasks for delta in deltas if delta.tasks] + [delta.ended() for delta in deltas if few and delta.done]
+        ended, others = self.tasks.put_ends(chain.from_iterable(told))
+        self.num_open -= len(ended)
+        news = News(ended + [entry for entry in others if self.merge(entry)], NONE_DONE)
+        if not few:
+            news = self._merge_done(deltas, news.entries)
         for delta in deltas:
-            self.settled[delta.rank] = delta.settled
-            self.elapsed[delta.rank] = delta.elapsed
-            self.memory[delta.rank] = delta.memory
-            self.traffic[delta.rank] = max(self.traffic[delta.rank], delta.traffic, key=lambda t: t.progress)
+            rank, known = delta.rank, self.traffic[delta.rank]
+            self.settled[rank], self.elapsed[rank], self.memory[rank] = delta.settled, delta.elapsed, delta.memory
+            if delta.traffic != known and delta.traffic.progress > known.progress:
+                self.traffic[rank] = delta.traffic
         self.version += 1
-        self._mix(*map(encode, deltas))
+        self._mix(encode(deltas))
         return news
 
     def merge(self, entry: TaskEntry) -> bool:
         """Take ``entry`` if it is newer than what is known; say whether it was."""
-        task = entry.task
-        old = self.tasks[task]
+        old = self.tasks[entry.task]
         if entry <= old:
             return False
         if old.state is not entry.state:
-            self._count(task, old.state, entry.state)
-        self.tasks[task] = entry
+            self._count(entry.task, old.state, entry.state)
+        self.tasks.put(entry)
         return True
+
+    def _merge_done(self, deltas: Sequence[Delta], news: list[TaskEntry]) -> News:
+        """Merge all records at once, but for those that are perhaps no news: these are merged one by one, and join ``news``."""
+        done = np.frombuffer(b"".join([delta.done for delta in deltas]), RECORD)
+        nums = [len(delta.done) // RECORD.itemsize for delta in deltas]
+        tasks, which = done["task"].astype(np.intp), np.repeat(np.arange(len(deltas)), nums)
+        usual, forms = self.tasks.usual(tasks), self._forms(deltas, which, done["form"])
+        ranks = np.array([delta.rank for delta in deltas])[which]
+        rest: Iterable[TaskEntry] = ()
+        if not usual.all():
+            rest = compress(chain.from_iterable([delta.ended() for delta in deltas]), ~usual)
+            tasks, ranks, forms, done = tasks[usual], ranks[usual], forms[usual], done[usual]
+        self.num_open -= len(tasks)
+        self.running.difference_update(self.tasks.put_done(tasks, ranks, forms, done))
+        return News([*news, *[entry for entry in rest if self.merge(entry)]], done)
+
+    def _forms(self, deltas: Sequence[Delta], which: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Give the places of forms, of which ``which`` are the deltas, and ``chosen`` the places there."""
+        sizes = np.array([len(delta.forms) for delta in deltas])
+        if (chosen >= sizes[which]).any():
+            raise IndexError("a record has a form that its delta does not have")
+        places = np.array([self.tasks.place(form) for delta in deltas for form in delta.forms])
+        return places[chosen + (sizes.cumsum() - sizes)[which]]
+
+    def known(self) -> News:
+        """Give all that is known of tasks that are over, as if it were news."""
+        states, _, seconds, nbytes = self.tasks.columns()
+        done = np.flatnonzero(states == State.DONE)
+        others = np.flatnonzero((states >= State.CANCELLED) & (states != State.DONE))
+        records = np.zeros(len(done), RECORD)
+        records["task"], records["seconds"], records["nbytes"] = done, seconds[done], nbytes[done]
+        return News([self.tasks[task] for task in others.tolist()], records)
 
     def _count(self, task: int, before: State, after: State) -> None:
         self.num_open += before.final - after.final
@@ -142,7 +173,7 @@ class Catalog:
     def holders(self, dataset: str) -> tuple[int, ...]:
         """Give the rank that made each block of ``dataset``; -1 for one not made yet."""
         entries = (self.tasks[task] for task in self.datasets[dataset].tasks)
-        return tuple(entry.rank if entry.state is State.DONE else -1 for entry in entries)
+        return tuple(entry.rank if entry.state is _DONE else -1 for entry in entries)
 
 
 def merge_sources(entries: Iterable[SourceEntry]) -> tuple[SourceEntry, ...]:

@@ -1,10 +1,13 @@
-"""The rows of the catalog, and what ranks tell each other about them. All of it is typed msgpack on the wire."""
+"""The rows of the catalog, and what ranks tell each other: typed msgpack on the wire, with packed records in it."""
 
 from __future__ import annotations
 
-from typing import Any
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from mpiflow.catalog.states import State
@@ -75,6 +78,13 @@ class Traffic(Struct, frozen=True, array_like=True, order=True):
         return self.received, self.num_sent
 
 
+# A task that ended well in its first attempt, as nearly all do: packed, so that none of them costs an object anywhere.
+RECORD = np.dtype([("task", "<u4"), ("form", "<u4"), ("start", "<f8"), ("seconds", "<f8"), ("nbytes", "<u8")])
+LAYOUT = struct.Struct("<IIddQ")
+pack = LAYOUT.pack
+NONE_DONE = np.empty(0, RECORD)
+
+
 class Delta(Struct, frozen=True, array_like=True):
     """What one rank contributes to one epoch.
 
@@ -83,10 +93,12 @@ class Delta(Struct, frozen=True, array_like=True):
         digest: Digest of its catalog before this epoch, which covers the plan as well.
         settled: Whether it has nothing left to run or send.
         traffic: See ``Traffic``.
-        tasks: Entries that changed since its last delta.
+        tasks: Entries that changed since its last delta, but for those in ``done``.
         elapsed: For how long its running task has been running [s]; 0 if there is none.
         stop: Whether it was asked to stop before the end.
         memory: What its process takes [bytes], as it last looked; 0 before that.
+        done: A ``RECORD`` of each task that ended well there since its last delta.
+        forms: What the records' ``form`` are places in.
     """
 
     rank: int
@@ -97,6 +109,31 @@ class Delta(Struct, frozen=True, array_like=True):
     elapsed: float = 0.0
     stop: bool = False
     memory: int = 0
+    done: bytes = b""
+    forms: tuple[Form, ...] = ((),)
+
+    def ended(self) -> list[TaskEntry]:
+        """Give the entries that ``done`` stands for."""
+        state, rank, forms = State.DONE, self.rank, self.forms
+        return [TaskEntry(task, 0, state, rank, start, seconds, nbytes, forms[form])
+                for task, form, start, seconds, nbytes in LAYOUT.iter_unpack(self.done)]
+
+
+class News(NamedTuple):
+    """What was new in an epoch.
+
+    Attributes:
+        entries: Those that were merged one by one.
+        done: A ``RECORD`` of each task that ended well and was merged with all others of its kind at once.
+    """
+
+    entries: list[TaskEntry]
+    done: np.ndarray
+
+    @property
+    def seconds(self) -> float:
+        """How long all of it ran [s]."""
+        return sum([entry.seconds for entry in self.entries]) + float(self.done["seconds"].sum())
 
 
 class Noted(Struct, frozen=True, array_like=True):
@@ -210,7 +247,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoders = {kind: msgspec.msgpack.Decoder(kind) for kind in (Delta, Hello, Holding, Links)}
 
 
-def encode(message: Delta | Hello | Holding | Links) -> bytes:
+def encode(message: Delta | Hello | Holding | Links | Sequence[Delta]) -> bytes:
     """Give the wire form."""
     return _encoder.encode(message)
 
@@ -221,7 +258,10 @@ def decode_delta(data: bytes | memoryview) -> Delta:
     Raises:
         msgspec.ValidationError: The bytes are no delta.
     """
-    return _decode(Delta, data)
+    delta = _decode(Delta, data)
+    if len(delta.done) % LAYOUT.size:
+        raise msgspec.ValidationError(f"not a Delta: {len(delta.done)} bytes are no whole number of records")
+    return delta
 
 
 def decode_hello(data: bytes | memoryview) -> Hello:

@@ -1,27 +1,30 @@
 """Receives posted ahead: of large blocks that the plan says will come.
 
-Between the arrival of a block's header and the receive of what follows lies Python, which runs cold after each large copy. So a
-few receives are posted before that, from the plan, which says what comes from whom. The payload then moves as soon as it is
-sent, while the header is still under way.
+Between the arrival of a block's header and the receive of what follows lies Python, which takes a tenth of the time of a block of
+1 MB. So a few receives are posted before that, from the plan, which says what comes from whom, and if a block is like the last
+one of its size, its array is ready as well. Headers go first: MPI copies a payload in one go as soon as it has seen it, and what
+is left to do after that runs with cold caches.
 
-The header comes first in any case, and nothing depends on the plan being right. A message longer than its receive would end the
-job, so both sides must know how long one is, whatever plans each has seen: a block of just the size that the first plan of the
-round expects, if it is a plain array, travels under a tag of its own, which sender and receiver know. Any other travels as if
-nobody had expected it, and the receive is withdrawn, as are those of blocks that a later plan sends elsewhere or nowhere. The
-same block may come twice from the same rank; then the two messages are the same, so it does not matter which is received first.
+A block counts as here only when its header is, and nothing depends on the plan being right. A message longer than its receive
+would end the job, so both sides must know how long one is, whatever plans each has seen: a block of just the size that the
+first plan of the round expects, if it is a plain array, travels under a tag of its own, which sender and receiver know. Any
+other travels as if nobody had expected it, and the receive is withdrawn, as are those of blocks that a later plan sends
+elsewhere or nowhere. The same block may come twice from the same rank; then the two messages are the same, so it does not
+matter which is received first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from mpi4py import MPI
 
 from mpiflow.errors import MachineError
 from mpiflow.peer.buffers import LEAST, Buffers
+from mpiflow.peer.wire import Follows
 from mpiflow.planning.plan import Plan
 
 MOST = 16 << 20         # bytes: larger blocks gain nothing, because the copy takes so much longer than what is spared
@@ -79,7 +82,15 @@ class Withdrawn:
         return self._request
 
 
-Posted = tuple[np.ndarray, MPI.Request | Withdrawn]         # memory, uint8, at least as large as the block; what comes there
+class _Posted(NamedTuple):
+    """A receive: its memory, uint8, at least as large as the block; and the array that the block is if it is like the last."""
+
+    memory: np.ndarray
+    request: MPI.Request | Withdrawn
+    follows: Follows | None = None
+    array: np.ndarray | None = None
+
+
 _Key = tuple[int, int]                                      # block, source
 
 
@@ -92,7 +103,12 @@ def sizes(plan: Plan) -> dict[int, int]:
 
 
 class Ahead:
-    """The receives posted ahead on one rank, and the sizes and tags that all ranks know. Local."""
+    """The receives posted ahead on one rank, and the sizes and tags that all ranks know. Local.
+
+    Attributes:
+        known: Of each block that is expected, its size [bytes] and its tag.
+        due: Whether another receive may be posted.
+    """
 
     def __init__(self, comm: MPI.Comm, buffers: Buffers, first_tag: int) -> None:
         """Expect nothing yet.
@@ -105,31 +121,33 @@ class Ahead:
         self._comm, self._buffers = comm, buffers
         self._first_tag = first_tag
         self._num_tags = max((comm.Get_attr(MPI.TAG_UB) or 0) + 1 - first_tag, 0)
-        self._known: dict[int, tuple[int, int]] = {}                # block: its size if it is expected [bytes], its tag
-        self._posted: dict[_Key, tuple[np.ndarray, MPI.Request]] = {}
-        self._leaving: dict[_Key, tuple[np.ndarray, Withdrawn]] = {}
+        self.known: dict[int, tuple[int, int]] = {}
+        self._posted: dict[_Key, _Posted] = {}
+        self._leaving: dict[_Key, _Posted] = {}
+        self._last: dict[int, Follows] = {}                         # of each size, what the last block was like
         self._foresight: Foresight | None = None
         self._plan: Plan | None = None
         self._coming: dict[int, list[tuple[int, int]]] = {}         # from each source, by the plan: (place, block), first last
-        self.due = False                                            # whether another one may be posted
+        self.due = False
 
     # What all ranks know
 
     def know(self, sizes: Mapping[int, int]) -> None:
         """Take the sizes [bytes] of blocks; the same on all ranks that send or receive any, while nothing is under way."""
         known = [block for block, nbytes in sorted(sizes.items()) if LEAST <= nbytes <= MOST][:self._num_tags]
-        self._known = {block: (sizes[block], self._first_tag + place) for place, block in enumerate(known)}
+        self.known = {block: (sizes[block], self._first_tag + place) for place, block in enumerate(known)}
+        self._last = {}
 
     def tag(self, block: int, nbytes: int) -> int | None:
         """Give the tag under which a block travels if it is a plain array of this size [bytes], else None."""
-        known = self._known.get(block)
+        known = self.known.get(block)
         return known[1] if known is not None and known[0] == nbytes else None
 
     # What this rank expects
 
     def follow(self, foresight: Foresight) -> None:
         """Expect what comes here by the plan in force, and by those that may follow it; the first ones at once."""
-        self._foresight = foresight if self._known else None
+        self._foresight = foresight if self.known else None
         self.renew()
 
     def renew(self) -> None:
@@ -139,7 +157,7 @@ class Ahead:
             return
         if foresight.plan is not self._plan:
             self._plan = foresight.plan
-            coming = [(place, block, source) for place, block in enumerate(self._plan.order) if block in self._known
+            coming = [(place, block, source) for place, block in enumerate(self._plan.order) if block in self.known
                       for source, rank in self._plan.routes[block] if rank == foresight.rank]
             planned = {(block, source) for _, block, source in coming}
             self._withdraw([key for key in self._posted if key not in planned])
@@ -147,19 +165,19 @@ class Ahead:
             for place, block, source in reversed(coming):
                 self._coming.setdefault(source, []).append((place, block))
         self._withdraw([key for key in self._posted if not foresight.comes(key[0])])
-        self._leaving = {key: item for key, item in self._leaving.items() if not item[1].gone()}
+        self._leaving = {key: item for key, item in self._leaving.items() if not item.request.gone()}
         self._post_next(foresight)
 
     def _post_next(self, foresight: Foresight) -> None:
         """Post what comes next from each source: one, because its memory stays warm only if there is little more of it."""
-        taken = sum(memory.nbytes for memory, _ in (*self._posted.values(), *self._leaving.values()))
+        taken = sum(item.memory.nbytes for item in (*self._posted.values(), *self._leaving.values()))
         while len(self._posted) < AHEAD:
             busy = {source for _, source in self._posted}
             free = [(blocks[-1], source) for source, blocks in self._coming.items() if blocks and source not in busy]
             if not free:
                 break
             (_, block), source = min(free)
-            nbytes = self._known[block][0]
+            nbytes = self.known[block][0]
             if taken + nbytes > ROOM:
                 break
             self._coming[source].pop()
@@ -169,7 +187,7 @@ class Ahead:
     def expect(self, block: int, source: int) -> bool:
         """Post the receive of a block; give whether that was possible."""
         key = block, source
-        if block not in self._known or key in self._posted or key in self._leaving:
+        if block not in self.known or key in self._posted or key in self._leaving:
             return False
         try:
             self._posted[key] = self._post(block, source)
@@ -177,34 +195,38 @@ class Ahead:
             return False
         return True
 
-    def _post(self, block: int, source: int) -> tuple[np.ndarray, MPI.Request]:
-        nbytes, tag = self._known[block]
-        memory = self._buffers.memory(nbytes)
-        return memory, self._comm.Irecv(memory, source, tag)
+    def _post(self, block: int, source: int) -> _Posted:
+        nbytes, tag = self.known[block]
+        memory, follows = self._buffers.memory(nbytes), self._last.get(nbytes)
+        return _Posted(memory, self._comm.Irecv(memory, source, tag), follows, follows and _array(follows, memory))
 
     def _withdraw(self, keys: Iterable[_Key]) -> None:
         for key in keys:
-            memory, request = self._posted.pop(key)
-            withdrawn = Withdrawn(request, partial(self._comm.Irecv, memory, key[1], self._known[key[0]][1]))
+            memory, request, *_ = self._posted.pop(key)
+            withdrawn = Withdrawn(request, partial(self._comm.Irecv, memory, key[1], self.known[key[0]][1]))
             if not withdrawn.gone():
-                self._leaving[key] = memory, withdrawn
+                self._leaving[key] = _Posted(memory, withdrawn)
 
     # What comes
 
-    def claim(self, block: int, source: int, nbytes: int) -> Posted | None:
-        """Give the receive of a plain array of this size [bytes] if it comes under its own tag, and the memory where it goes.
+    def claim(self, block: int, source: int, follows: Follows) -> tuple[np.ndarray, MPI.Request | Withdrawn] | None:
+        """Give the block, read-only, and the receive that fills it, if it comes under its own tag.
 
         Raises:
-            MachineError: There is none.
+            MachineError: There is no memory for it.
         """
-        known = self._known.get(block)
-        if known is None or known[0] != nbytes:
-            return None
+        key = block, source
+        posted = self._posted.get(key)
+        if posted is None or posted.follows is not follows:         # it has no receive yet, or is not like the last of its size
+            if follows.dtype is None or self.tag(block, follows.nbytes) is None:
+                return None
+            self._last[follows.nbytes] = follows
+            posted = posted or self._late(block, source)
+        self._posted.pop(key, None)
         self.due = True
-        posted = self._posted.pop((block, source), None)
-        return posted if posted is not None else self._late(block, source)
+        return posted.array if posted.follows is follows else _array(follows, posted.memory), posted.request
 
-    def _late(self, block: int, source: int) -> Posted:
+    def _late(self, block: int, source: int) -> _Posted:
         try:
             return self._leaving.pop((block, source), None) or self._post(block, source)
         except MemoryError as error:
@@ -219,7 +241,13 @@ class Ahead:
 
     def close(self) -> list[MPI.Request]:
         """Expect nothing any more; give the receives that are to be withdrawn, when nothing is under way."""
-        requests = [request for _, request in self._posted.values()] + [item.rest for _, item in self._leaving.values()]
+        requests = [item.request for item in self._posted.values()] + [item.request.rest for item in self._leaving.values()]
         self._foresight = self._plan = None
-        self._posted, self._leaving, self._known, self._coming, self.due = {}, {}, {}, {}, False
+        self._posted, self._leaving, self.known, self._coming, self.due = {}, {}, {}, {}, False
         return requests
+
+
+def _array(follows: Follows, memory: np.ndarray) -> np.ndarray:
+    array = np.ndarray(follows.shape, follows.dtype, memory)
+    array.setflags(False)
+    return array

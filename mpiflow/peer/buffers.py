@@ -44,6 +44,7 @@ class Buffers:
         for entry in self._entries:
             memory = entry[0]
             if nbytes <= memory.nbytes <= WASTE * nbytes and sys.getrefcount(memory) <= _UNUSED:
+                memory.setflags(True)           # who made a value of an array that lay there has locked it, too
                 return memory
         memory = np.empty(nbytes, np.uint8)
         if len(self._entries) < MOST:

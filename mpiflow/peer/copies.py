@@ -9,10 +9,10 @@ the memory that is to spare.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from mpiflow.catalog.catalog import Catalog
-from mpiflow.catalog.entries import Delta
+from mpiflow.catalog.entries import LAYOUT, Delta
 from mpiflow.catalog.states import State
 from mpiflow.operations.values import Value, nbytes
 from mpiflow.planning.plan import Plan
@@ -65,12 +65,14 @@ class Copies:
         """Whether this rank is to hold a replica of a block."""
         return self._rank in plan.holders.get(block, ())
 
-    def heard(self, deltas: Iterable[Delta]) -> None:
+    def heard(self, deltas: Sequence[Delta]) -> None:
         """Forget popular blocks whose last reader has run, as all ranks know now."""
         if not self.popular:
             return
-        for entry in [entry for delta in deltas for entry in delta.tasks if entry.state >= State.DONE]:
-            for block in self._needs[entry.task]:
+        over = [entry.task for delta in deltas for entry in delta.tasks if entry.state >= State.DONE]
+        over += [task for delta in deltas for task, *_ in LAYOUT.iter_unpack(delta.done)]
+        for task in over:
+            for block in self._needs[task]:
                 if block in self.popular:
                     self._advance(block)
 
@@ -114,7 +116,7 @@ class Copies:
     def _advance(self, block: int) -> None:
         """Find a reader that has not run; without one the block goes."""
         readers, at = self._consumers[block], self._next[block]
-        while at < len(readers) and self._tasks[readers[at]].state >= State.DONE:
+        while at < len(readers) and self._tasks.state(readers[at]) >= State.DONE:
             at += 1
         self._next[block] = at
         if at == len(readers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from mpiflow.errors import MachineError, MpiflowError, OperationError
 from mpiflow.operations.folders import Folders
-from mpiflow.operations.interrupts import Interrupts
+from mpiflow.operations.interrupts import Interrupted, Interrupts
 from mpiflow.operations.layout import form_of
 from mpiflow.operations.operation import COMM, Operation
 from mpiflow.operations.printed import Printed
@@ -25,7 +26,7 @@ from mpiflow.peer.programs import run_program
 from mpiflow.planning.tasks import WRITES, Block, Input, Kind, Task, TaskGraph, missing, written_file
 from mpiflow.storage.parts import Virtual
 from mpiflow.storage.results import Parts, Result, stamp, virtual, write_results
-from mpiflow.storage.sources import load, untouched
+from mpiflow.storage.sources import get_ready, load, untouched
 from mpiflow.storage.spill import Spill
 from mpiflow.storage.store import Place
 from mpiflow.storage.store import load as load_block
@@ -36,6 +37,9 @@ from mpiflow.workflow.reading import Workflow
 _EMPTY = np.empty(0, np.uint8)
 _NOTHING: Mapping[int, Any] = {}
 _Call = tuple[Callable[..., Any], list[int], list[str] | None]      # function with its parameters, blocks, their names
+
+_forked: list[bool] = []
+os.register_at_fork(after_in_child=lambda: _forked.append(True))
 
 
 class Exhausted(Exception):
@@ -91,6 +95,9 @@ class Executor:
         """Get ready to run ``tasks``, in about this order; others can be run as well, but take longer."""
         tasks = tuple(tasks)
         self._next = following(self._tasks, tasks)
+        loads = [task for task in map(self._tasks.__getitem__, tasks) if task.kind is Kind.LOAD]
+        for dataset in dict.fromkeys(task.block.dataset for task in loads):
+            get_ready(self._workflow, dataset)
         optional = {number for number, task in enumerate(self._tasks) if task.optional}
         for number in tasks:
             task = self._tasks[number]
@@ -113,25 +120,47 @@ class Executor:
         return frozenset(task.needs) if task.kind not in WRITES else frozenset()
 
     def run(self, number: int, values: Mapping[int, Value]) -> Value:
-        """Run task ``number`` on the blocks that it needs, all of which are in ``values``.
+        """Run task ``number`` on the blocks that it needs, all of which are in ``values``. It may be interrupted.
 
         Raises:
             Exception: Whatever the user's code raises.
             OperationError: The result is not what the operation promised.
             MachineError: A file cannot be read or written.
             Skipped: It is not to run.
+            Interrupted: It was, or is to be before it begins.
         """
-        call = self._calls.get(number)
-        if call is not None:
+        interrupts = self.interrupts
+        try:
+            interrupts.open = True
+            if interrupts.wanted:
+                raise Interrupted
+            call = self._calls.get(number)
+            if call is None:
+                return self._run(number, values)
             function, blocks, names = call
             given = map(values.__getitem__, blocks)
             return as_value(function(*given) if names is None else function(**dict(zip(names, given, strict=True))))
+        finally:
+            interrupts.open = False
+            if _forked:                         # a child that the operation forked must not go on as a second peer
+                os._exit(1)
+
+    def load(self, number: int) -> Value:
+        """Read the block of a source, for a task or once more; whether that may be interrupted stays as it is.
+
+        Raises:
+            MachineError: Its file cannot be read.
+        """
+        return as_value(load(self._workflow, self._tasks[number].block, self._next.get(number)))
+
+    def _run(self, number: int, values: Mapping[int, Value]) -> Value:
+        """Run a task that ``prepare`` has made no call of."""
         task = self._tasks[number]
         kind = task.kind
         if task.guard is not None and bool(values[task.guard[0]]) is not task.guard[1]:
             raise Skipped
         if kind is Kind.LOAD:
-            return as_value(load(self._workflow, task.block, self._next.get(number)))
+            return self.load(number)
         if kind is Kind.WRITE:
             return self._write(task, values)
         if kind is Kind.WRITE_PART:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Container, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +55,7 @@ class Keeper:
     def follow(self, graph: TaskGraph, results: Path) -> None:
         """Say from now on of what is saved where it comes from: tasks are those of ``graph``, results go to ``results``."""
         self._lineage = Lineage(graph, self._registry, results)
+        self.writer.start()
 
     def offer(self, task: Task, value: Value, seconds: float, before: float = 0.0, number: int = -1) -> None:
         """Save what a task has made, if that is worth it.
@@ -72,8 +75,8 @@ class Keeper:
             self._refused = True
             return
         code = self._registry[task.operation].code if task.operation else ""
-        made = Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code)
-        if self.writer.save(self._lineage.told(made, number, value) if self._lineage else made, value):
+        made = Made(task.id, task.step, size, seconds, self._rank, self._host, self._workflow, code, ended=time.time())
+        if self.writer.save(made, value, partial(self._lineage.told, number) if self._lineage else None):
             self._spent = 0.0
 
     def _has_room(self, size: int) -> bool:

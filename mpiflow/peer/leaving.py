@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
@@ -17,6 +18,8 @@ from mpiflow.peer.stopping import ignore_all
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+
+READ = 0.2              # seconds for the launcher to read what was printed: told of the end, that of MPICH reads no more
 
 _watch: dict[str, object] = {}      # what ``watch_exit`` set up; C calls it at the very end, so it must live until then
 
@@ -35,7 +38,8 @@ def leave(status: int) -> NoReturn:
             stream.flush()
     MPI = sys.modules.get("mpi4py.MPI")         # verbs that need no MPI have not loaded it
     if MPI and MPI.Is_initialized() and not MPI.Is_finalized():
-        MPI.Finalize()
+        with contextlib.suppress(MPI.Exception):        # a rank has died just now; all that counts is done
+            MPI.Finalize()
     _watch["active"] = False
     ctypes.CDLL(None).exit(status)
     os._exit(status)
@@ -69,8 +73,7 @@ def abort(error: BaseException, comm: MPI.Comm | None = None, last: bool = False
         if last or (comm is not None and nobody_goes_on(comm)):
             leave(status)
         os.kill(os.getpid(), signal.SIGKILL)
-    MPI.COMM_WORLD.Abort(status)
-    os._exit(status)                # MPICH comes back from Abort
+    _end_job(status)
 
 
 def desert(status: int) -> NoReturn:
@@ -87,8 +90,15 @@ def desert(status: int) -> NoReturn:
             stream.flush()
     if survivable(MPI.COMM_WORLD):
         os.kill(os.getpid(), signal.SIGKILL)
+    _end_job(status)
+
+
+def _end_job(status: int) -> NoReturn:
+    from mpi4py import MPI
+
+    time.sleep(READ)
     MPI.COMM_WORLD.Abort(status)
-    os._exit(status)
+    os._exit(status)                # MPICH comes back from Abort
 
 
 def watch_exit() -> None:
@@ -101,6 +111,7 @@ def watch_exit() -> None:
     def ended_by_others() -> None:
         if _watch["active"] and os.getpid() == own:       # not the end that is meant, nor that of a child that user code forked
             os.write(2, f"mpiflow: error: {_watch['cause']}\n".encode("utf-8", "backslashreplace"))
+            time.sleep(READ)
             os._exit(_watch["status"])
 
     callback = ctypes.CFUNCTYPE(None)(ended_by_others)

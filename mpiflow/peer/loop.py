@@ -38,7 +38,6 @@ from mpiflow.peer.transfers import Transfers
 from mpiflow.peer.waiting import Work
 from mpiflow.peer.watch import ASK, PERIOD, Watch
 from mpiflow.storage.spill import Spill
-from mpiflow.workflow.policies import Policy
 
 BUSY_PERIOD = 0.1       # seconds between epochs on a rank that runs tasks
 IDLE_PERIOD = 0.002     # and on one that waits
@@ -58,10 +57,6 @@ _BURST = 20             # and how many times in a row it looks while blocks are 
 _SWITCH = 5e-4          # seconds: how long Python code may keep the second thread waiting at each of its MPI calls
 _GARBAGE = 100_000      # new objects between two searches for garbage, while nothing of ours makes any
 _SIGNAL = signal.SIGRTMIN + 5
-
-
-_forked: list[bool] = []
-os.register_at_fork(after_in_child=lambda: _forked.append(True))
 
 
 class Loop:
@@ -366,7 +361,7 @@ class Loop:
             self._spill.pinned = self._executor.at_once(task)
         self._lock.release()
         try:
-            value = self._attempt(task) if task not in self._policies else self._persist(task, self._policies[task])
+            value = self._executor.run(task, self.values) if task not in self._policies else self._persist(task)
         except BaseException as error:          # user code may raise anything
             self._end_badly(task, start, error)
             return perf_counter()
@@ -407,13 +402,14 @@ class Loop:
         else:
             self._state.stopped(task)
 
-    def _persist(self, task: int, policy: Policy) -> Value:
+    def _persist(self, task: int) -> Value:
         """Run a task as its step wants it: more than once if it fails, and not for too long."""
+        policy = self._policies[task]
         timeout = math.inf if policy.timeout is None or self._executor.keeps_time(task) else policy.timeout
         for left in range(policy.retries, -1, -1):
             try:
                 self._deadline = perf_counter() + timeout
-                return self._attempt(task)
+                return self._executor.run(task, self.values)
             except Interrupted:
                 if not self._timed_out():
                     raise
@@ -429,18 +425,6 @@ class Loop:
                 failure = Exhausted(failure, policy.retries + 1) if policy.retries else failure
                 raise Skipped(describe_failure(failure)) if policy.skips else failure
         raise AssertionError
-
-    def _attempt(self, task: int) -> Value:
-        """Run a task as code that may be interrupted."""
-        try:
-            self._interrupts.open = True
-            if self._interrupted is not None:
-                raise Interrupted
-            return self._executor.run(task, self.values)
-        finally:
-            self._interrupts.open = False
-            if _forked:                         # a child that the operation forked must not go on as a second peer
-                os._exit(1)
 
     def _timed_out(self) -> bool:
         """Whether a task was only interrupted for its own timeout; then it is not to end any more."""

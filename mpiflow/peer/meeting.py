@@ -8,13 +8,17 @@ import socket
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 import mpiflow
 from mpiflow.catalog.entries import Complaint, Hello, SourceEntry
-from mpiflow.errors import DocumentError, LaunchError, Problem, ranges
+from mpiflow.errors import DocumentError, InternalError, LaunchError, Problem, ranges
+from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.outcome import Request
 from mpiflow.peer.reach import own_addresses
 from mpiflow.peer.reading import Local
 from mpiflow.planning.history import concerning
+from mpiflow.planning.plan import Plan
 from mpiflow.storage.history import read_history
 
 
@@ -60,6 +64,29 @@ def agree(hellos: Sequence[Hello], request: Request, local: Local, sources: Sequ
             groups = {value: [hello.rank for hello, own in zip(hellos, seen, strict=True) if own == value] for value in seen}
             listed = "; ".join(f"ranks {ranges(ranks, ',')} on {hellos[ranks[0]].host}" for ranks in groups.values())
             raise LaunchError(f"ranks see different {what}: {listed}. All ranks must see the same files")
+
+
+def agree_on(plan: Plan, epochs: Epochs) -> None:
+    """See that all ranks have the same plan, before any of them follows its own. **Collective**.
+
+    Raises:
+        LaunchError: They do not expect the same of an operation; on every rank.
+        InternalError: Their plans differ in something else.
+    """
+    if len(set(exchange(epochs, plan.digest.encode()))) == 1:
+        return
+    tasks, estimates = plan.graph.tasks, plan.estimates
+    parts = exchange(epochs, np.array([estimates.nbytes, estimates.seconds], "<f8").tobytes())
+    if len({len(part) for part in parts}) == 1:
+        expected = np.frombuffer(b"".join(parts), "<f8").reshape(len(parts), 2, len(tasks))
+        for what, unit, found in (("size", "bytes", expected[:, 0]), ("run time", "s", expected[:, 1])):
+            for number in np.flatnonzero((found != found[0]).any(axis=0))[:1]:      # others may only follow from it
+                task, each = tasks[number], found[:, number]
+                raise LaunchError(
+                    f"step {task.step!r}: ranks expect another {what} of the same block, from {each.min():.15g} to "
+                    f"{each.max():.15g} {unit}: what operation {task.operation!r} declares must follow from its arguments alone, "
+                    "on each rank alike")
+    raise InternalError("ranks have made different plans of the same tasks")
 
 
 def _where(ranks: list[int], hellos: Sequence[Hello]) -> str:

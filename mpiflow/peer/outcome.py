@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Noted, Seen
 from mpiflow.catalog.states import State
@@ -148,7 +150,7 @@ class Outcome:
     @property
     def learned(self) -> tuple[Seen, ...]:
         """The history with what this run has shown."""
-        return learned(self.history, self.plan.graph, self.registry, self.catalog.tasks)
+        return learned(self.history, self.plan.graph, self.registry, list(self.catalog.tasks))
 
     @property
     def failed(self) -> list[int]:
@@ -158,20 +160,21 @@ class Outcome:
     @property
     def skipped(self) -> list[int]:
         """Tasks that were skipped, ascending."""
-        return [entry.task for entry in self.catalog.tasks if entry.state is State.SKIPPED]
+        return np.flatnonzero(self.catalog.tasks.states == State.SKIPPED).tolist()
 
     @property
     def turns(self) -> dict[str, int]:
         """How many turns each repeated step has had, if all of that is known: nothing of it was kept of earlier work."""
         entries, tasks = self.catalog.tasks, self.plan.graph.tasks
-        return {name: sum(entries[gate].state is State.DONE for gate in gates) for name, gates in self.plan.graph.turns.items()
+        return {name: sum(entries.state(gate) is State.DONE for gate in gates) for name, gates in self.plan.graph.turns.items()
                 if tasks[gates[-1]].kind is not Kind.KEPT}
 
     @property
     def num_left(self) -> int:
         """Tasks that have yet to run; bringing in blocks does not count."""
-        return sum(entry.state < State.DONE and task.kind not in (Kind.KEPT, Kind.RESTORE)
-                   for entry, task in zip(self.catalog.tasks, self.plan.graph.tasks, strict=True))
+        tasks = self.plan.graph.tasks
+        return sum(tasks[number].kind not in (Kind.KEPT, Kind.RESTORE)
+                   for number in np.flatnonzero(self.catalog.tasks.states < State.DONE).tolist())
 
     @property
     def unfinished(self) -> bool:

@@ -33,6 +33,7 @@ from mpiflow.peer.keeping import PATIENCE, Keeper, find
 from mpiflow.peer.launch import mpi_library
 from mpiflow.peer.leaving import abort, desert, leave
 from mpiflow.peer.loop import Loop
+from mpiflow.peer.meeting import agree_on
 from mpiflow.peer.memory import available_memory
 from mpiflow.peer.outcome import Outcome, Request
 from mpiflow.peer.reading import Local
@@ -155,7 +156,13 @@ class Round:
 
     def __init__(self, setting: Setting, epochs: Epochs, transfers: Transfers, left: Left,
                  conclude: Callable[[Outcome], None]) -> None:
-        """Find what is there, and plan the rest. **Collective**."""
+        """Find what is there, and plan the rest. **Collective**.
+
+        Raises:
+            MPI.Exception: A rank has died.
+            LaunchError: The workflow cannot run on this machine, or not as it is; on every rank.
+            InternalError: Ranks disagree, or what came from one that died was cut off.
+        """
         self._setting, self._epochs, self._transfers, self._left, self._report = setting, epochs, transfers, left, conclude
         comm, request, local = setting.comm, setting.request, setting.local
         self._names = wanted_names(local.workflow, setting.graph, request)
@@ -188,7 +195,7 @@ class Round:
                           self._spill, self._copies, self._wanted)
         setting.printed.doing, setting.printed.name_of = self._loop.inside_task, lambda task: graph.tasks[task].name
         self._teller = setting.observe and Teller(self._view, setting.observe, 0.0 if setting.again else FIRST)
-        exchange(epochs, b"")                   # all have a plan
+        agree_on(plan, epochs)
         _log.info("plan %s: %d of %d tasks here, %.3f s expected", plan.digest[:12], plan.ranks.count(comm.rank), len(plan.ranks),
                   plan.seconds)
         left.starts.append(time.time())
@@ -208,7 +215,7 @@ class Round:
                 return None
         sources = frozenset(number for number, task in enumerate(self._plan.graph.tasks)
                             if task.kind is Kind.LOAD and (task.ranks is None or rank in task.ranks))
-        return Spill(limit, setting.request.scratch, self._state.next_use, lambda block: executor.run(block, {}), sources)
+        return Spill(limit, setting.request.scratch, self._state.next_use, executor.load, sources)
 
     def _copying(self, plan: Plan) -> Copies | None:
         """Give what keeps copies for the case that ranks die; None if there are none to be kept."""

@@ -168,6 +168,8 @@ class _Crew:
 
     def close(self) -> None:
         """Give back what this process had."""
+        if self._keeper:
+            self._keeper.close()                # if no round came to its end
         self.folders.close()
         if self._logged:
             self._logged.close()

@@ -83,7 +83,7 @@ def _base(key: str, known: Mapping[str, object]) -> str:
 
 def whole(entry: DatasetEntry, catalog: Catalog) -> bool:
     """Whether all blocks of a dataset were made."""
-    return all(catalog.tasks[task].state is State.DONE for task in entry.tasks)
+    return all(catalog.tasks.state(task) is State.DONE for task in entry.tasks)
 
 
 def size(entry: DatasetEntry, catalog: Catalog) -> int:

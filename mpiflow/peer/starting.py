@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mpiflow.errors import LaunchError, ranges
+from mpiflow.peer.leaving import READ
 
 _LOOK = 0.25            # seconds between two looks at the other ranks of a node,
 _CROWD = 32             # and so many seconds more for this number of ranks
@@ -131,6 +132,7 @@ def _before(own: int, missing: list[int]) -> int:
 
 def _end(joined: threading.Event, why: str) -> None:
     print(f"mpiflow: error: {why}", file=sys.__stderr__, flush=True)
+    time.sleep(READ)
     launcher = _launcher()
     for _ in range(2 if launcher else 0):       # at the second time it does not wait for anybody
         with contextlib.suppress(OSError):

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import compress
 from operator import itemgetter
 from typing import Protocol
 
+import numpy as np
+
 from mpiflow.catalog.catalog import Catalog
-from mpiflow.catalog.entries import Delta, Form, TaskEntry, Traffic
+from mpiflow.catalog.entries import Delta, Form, News, TaskEntry, Traffic, pack
 from mpiflow.catalog.states import Change, State, advance
 from mpiflow.errors import InternalError
 from mpiflow.planning.learning import LEAST_GAIN, Learning
@@ -87,11 +90,12 @@ class PeerState:
     """
 
     __slots__ = (       # beyond 30 attributes Python looks each one up by its name, every time
-        "_bytes_sent", "_consumers", "_doomed", "_early", "_expected", "_forwards", "_frozen", "_heaps", "_held", "_in_epoch",
-        "_learning", "_making", "_mine", "_missing", "_needs", "_news", "_num_open", "_num_sending", "_num_sent", "_order",
-        "_over", "_position", "_ranks", "_readers", "_ready", "_received", "_replan", "_reported", "_restored", "_sending",
-        "_shell", "_spent", "_states", "_stop_asked", "_swapping", "_teams", "_uses", "catalog", "ended", "gone",
-        "keep_going", "machine", "memory", "num_plans", "plan", "rank", "running", "stopped_by", "stopping")
+        "_bytes_sent", "_consumers", "_doomed", "_early", "_expected", "_form", "_forms", "_forwards", "_frozen", "_heaps",
+        "_held", "_in_epoch", "_learning", "_made", "_making", "_mine", "_missing", "_needs", "_news", "_num_open",
+        "_num_sending", "_num_sent", "_order", "_over", "_place", "_position", "_ranks", "_readers", "_ready", "_received",
+        "_replan", "_reported", "_restored", "_sending", "_shell", "_spent", "_states", "_stop_asked", "_swapping", "_teams",
+        "_uses", "catalog", "ended", "gone", "keep_going", "machine", "memory", "num_plans", "plan", "rank", "running",
+        "stopped_by", "stopping")
 
     def __init__(self, rank: int, plan: Plan, catalog: Catalog, machine: Machine, *, keep_going: bool = False,
                  replan: bool = True, restored: frozenset[int] = frozenset()) -> None:
@@ -125,7 +129,7 @@ class PeerState:
         self.stopping = False
         self._over = False                              # and every rank knows that
         self._in_epoch = False
-        self._news: list[TaskEntry] = []
+        self._nothing_new()
         self._reported: tuple[bool, Traffic] | None = None
         self._num_sent, self._bytes_sent = [0] * machine.size, [0] * machine.size      # to each rank
         self._received = 0
@@ -145,7 +149,7 @@ class PeerState:
         self._heaps: dict[int, list[int]] = {}          # the heaps of such tasks, and of parts, which start otherwise
         self._mine: list[int] = []                      # places of the tasks here, last first, where some of them are parts
         self._readers: list[list[int] | None] = [None] * num    # block that will be here: tasks here that wait for it
-        self._held = bytearray(num)                     # block: whether it is here
+        self._held = [False] * num                      # block: whether it is here
         self._uses = [0] * num                          # block: tasks here and sends under way that still need it
         self._forwards: list[list[int] | None] = [None] * num   # block that will be here: ranks that get it from here
         self._expected = [0] * num                      # block: how often it will still arrive
@@ -233,7 +237,7 @@ class PeerState:
 
     def comes(self, block: int) -> bool:
         """Whether a block may still come from another rank, as far as this one knows."""
-        return bool(self._expected[block]) and self.catalog.tasks[block].state not in _NEVER_MADE
+        return bool(self._expected[block]) and self.catalog.tasks.state(block) not in _NEVER_MADE
 
     def begin(self, shell: Shell) -> None:
         """Start; ``shell`` does what is decided from now on."""
@@ -252,6 +256,7 @@ class PeerState:
                 states[task] = _RUNNING if states[task] is _PLANNED else advance(states[task], Change.START)
                 self.running = task
                 self._shell.start(task)
+                return                                  # there is more to do here, so nobody waits for our news
         if (not self._num_open or self.stopping) and not self._in_epoch and not self.ended and self._urgent:
             self._exchange()
 
@@ -283,9 +288,9 @@ class PeerState:
     @property
     def _urgent(self) -> bool:
         """Whether others wait for our news: a failure, or that we are done."""
-        if self.stopping and (self._news or (self._stop_asked and not self._over)):
+        if self.stopping and (self._news or self._made or (self._stop_asked and not self._over)):
             return True
-        return self.settled and (bool(self._news) or self._reported != (True, self._own_traffic()))
+        return self.settled and (bool(self._news or self._made) or self._reported != (True, self._own_traffic()))
 
     # Tasks
 
@@ -308,7 +313,9 @@ class PeerState:
         self._hold(task)                        # others may wait for it
         self._states[task] = _DONE              # what ``_close`` does, without ceremony: it was running
         self._num_open -= 1
-        self._news.append(TaskEntry(task, 0, _DONE, self.rank, start, seconds, nbytes, form))
+        if form is not self._form:
+            self._form, self._place = form, self._forms.setdefault(form, len(self._forms))
+        self._made.append(pack(task, self._place, start, seconds, nbytes))
         self._release(self._needs[task])
         if self._ready or self._heaps or not self._num_open or self.stopping:
             self._continue()
@@ -411,19 +418,20 @@ class PeerState:
         self._held[block] = True
         if self._forwards[block]:
             self._send(block)
-        if self._readers[block]:
-            self._supply(block)
+        readers = self._readers[block]
+        if readers:
+            self._readers[block] = None
+            self._supply(readers)
         if not self._uses[block]:
             self._free(block)
 
-    def _supply(self, block: int) -> None:
-        """Those that wait for a block wait for one less."""
-        readers, self._readers[block] = self._readers[block], None
-        missing = self._missing
-        for task in readers or ():
+    def _supply(self, readers: Iterable[int]) -> None:
+        """Tasks wait for one block less."""
+        missing, ready = self._missing, self._ready
+        for task in readers:
             missing[task] = num = missing[task] - 1
             if not num:
-                heappush(self._heaps.get(task, self._ready), self._position[task])
+                heappush(self._heaps.get(task, ready) if self._heaps else ready, self._position[task])
 
     def _send(self, block: int) -> None:
         """Send a block that is here to those who get it from here; while frozen it waits for the new plan."""
@@ -457,6 +465,10 @@ class PeerState:
 
     # Epochs
 
+    def _nothing_new(self) -> None:
+        """All is told: from here on are entries and records for the next delta, and the forms of these, mostly the last again."""
+        self._news, self._made, self._forms, self._form, self._place = [], [], {(): 0}, (), 0
+
     def _own_traffic(self) -> Traffic:
         sent = tuple((rank, blocks, self._bytes_sent[rank]) for rank, blocks in enumerate(self._num_sent) if blocks)
         return Traffic(self._received, sent)
@@ -466,9 +478,9 @@ class PeerState:
         if self.running is not None:
             self._news.append(TaskEntry(self.running, 0, State.RUNNING, self.rank))
         delta = Delta(self.rank, self.catalog.digest, self.settled, traffic, tuple(self._news), stop=self._stop_asked,
-                      memory=self.memory)
+                      memory=self.memory, done=b"".join(self._made), forms=tuple(self._forms))
         self._reported = (self.settled, traffic)
-        self._news = []
+        self._nothing_new()
         self._in_epoch = True
         self._shell.exchange(delta)
 
@@ -497,7 +509,7 @@ class PeerState:
             self._sweep()
             self._shell.end()
             return
-        unmade = [entry for entry in news if entry.state not in _USUAL]
+        unmade = [entry for entry in news.entries if entry.state not in _USUAL]
         lost = {entry.task for entry in unmade if entry.state is not State.SKIPPED}
         if lost:
             self._cancel(lost, any(entry.state is State.FAILED and self._fatal(entry.task) for entry in unmade))
@@ -508,6 +520,7 @@ class PeerState:
             self._wind_down(interrupt=False)
         if self._frozen:
             self._frozen = False
+            self._learning.learn(*news)
             self._plan_again()
         elif self._replan and not self._over and self._drifted(news) and self._apart():
             self._frozen = True
@@ -538,7 +551,8 @@ class PeerState:
                 self._close(task, Change.SKIP)
                 self._release(self._needs[task])
         for block in gone:
-            self._supply(block)
+            self._supply(self._readers[block] or ())
+            self._readers[block] = None
 
     def _wind_down(self, interrupt: bool) -> None:
         """Come to an end: every rank knows that nothing more starts anywhere."""
@@ -562,66 +576,56 @@ class PeerState:
 
     def _running(self) -> dict[int, float]:
         """For how long each running task has been running, as all ranks know it [s]."""
-        tasks = self.catalog.tasks
-        return {task: self.catalog.elapsed[tasks[task].rank] for task in sorted(self.catalog.running)}
+        return {task: self.catalog.elapsed[self.catalog.tasks[task].rank] for task in sorted(self.catalog.running)}
 
-    def _drifted(self, news: Sequence[TaskEntry]) -> bool:
+    def _drifted(self, news: News) -> bool:
         """Whether the catalog shows that another plan would be worth its cost."""
-        self._spent += sum([entry.seconds for entry in news])
         if self._learning is None:
+            self._spent += news.seconds
             if self._spent + sum(self.catalog.elapsed) < LEAST_GAIN:
                 return False
             self._learning = Learning(self.plan, self.machine)
-            news = self.catalog.tasks
-        self._learning.learn(news)
+            news = self.catalog.known()
+        self._learning.learn(*news)
         return self._learning.due(self._running())
 
     def _apart(self) -> bool:
         """Whether all ranks go their own ways: as all know, no part of a parallel operation is left."""
-        return all(self.catalog.tasks[task].state.final for task in self._teams)
+        return all(self.catalog.tasks.state(task).final for task in self._teams)
 
     def _plan_again(self) -> None:
         """Place what nobody has claimed anew; what was held back while frozen goes on."""
         if not self._over:
             plan, free = self._new_plan()
-            done = State.DONE
-            entries = self.catalog.tasks
-            self._forwards = [ranks if entry.state is done else None
-                              for ranks, entry in zip(self._forwards, entries, strict=True)]
-            self._expected = [num if entry.state is done else 0
-                              for num, entry in zip(self._expected, entries, strict=True)]
+            for task in np.flatnonzero(self.catalog.tasks.states != _DONE).tolist():
+                self._forwards[task], self._expected[task] = None, 0
             self._adopt(plan, free)
             self.catalog.follow(plan.digest)
-            for block in self._here():
-                if self._forwards[block]:
-                    self._send(block)
+            for block in [block for block in self._here() if self._forwards[block]]:
+                self._send(block)
         self._sweep()
 
     def _sweep(self) -> None:
         """Forget what was only kept because this rank was frozen."""
-        for block in self._here():
-            if not self._uses[block]:
-                self._free(block)
+        for block in [block for block in self._here() if not self._uses[block]]:
+            self._free(block)
 
     def _here(self) -> list[int]:
         """The blocks that are here."""
-        return [block for block, held in enumerate(self._held) if held]
+        return list(compress(range(len(self._held)), self._held))
 
     def _new_plan(self) -> tuple[Plan, list[int]]:
         """Make the next plan, the same on all ranks; and give the tasks that it places."""
-        entries, old = self.catalog.tasks, self._ranks
-        claimed = [old[task] if entry.state is not State.PLANNED or task in self._doomed else -1
-                   for task, entry in enumerate(entries)]
+        states, old = self.catalog.tasks.states.tolist(), self._ranks
+        claimed = [old[task] if state != _PLANNED or task in self._doomed else -1 for task, state in enumerate(states)]
         free = [task for task, rank in enumerate(claimed) if rank < 0]
         copies = {}
         for block in sorted({need for task in free for need in self._needs[task]}):
-            if entries[block].state is State.DONE:      # who still has to read it has it, or will get it
-                copies[block] = tuple(sorted({
-                    old[task] for task in self._consumers[block]
-                    if task not in self._doomed and entries[task].state < State.CANCELLED}))
-        running = self._running()
-        holders = {block: ranks for block, ranks in self.plan.holders.items() if entries[block].state.final}
-        plan = make_plan(self.plan.graph, self.machine, self._learning.progress(claimed, running, copies, holders))
+            if states[block] == _DONE:                  # who still has to read it has it, or will get it
+                readers = [task for task in self._consumers[block] if task not in self._doomed and states[task] < State.CANCELLED]
+                copies[block] = tuple(sorted({old[task] for task in readers}))
+        holders = {block: ranks for block, ranks in self.plan.holders.items() if states[block] >= State.CANCELLED}
+        plan = make_plan(self.plan.graph, self.machine, self._learning.progress(claimed, self._running(), copies, holders))
         self._learning.follow(plan, claimed)
         return plan, free
 

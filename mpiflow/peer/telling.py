@@ -21,7 +21,8 @@ from mpiflow.peer.loop import Loop
 from mpiflow.peer.outcome import Outcome
 from mpiflow.peer.state import PeerState
 from mpiflow.peer.waiting import awaited
-from mpiflow.storage.runs import RankState, Waited, birth
+from mpiflow.storage.accounts import RankState, Waited
+from mpiflow.storage.runs import birth
 
 FIRST = 1.0             # seconds before the first look
 PERIOD = 1.0            # seconds between two looks, at least,
@@ -120,7 +121,7 @@ def standing(run: str, workflow: str, name: int, seconds: float, state: PeerStat
         since=now - (time.perf_counter() - doing[1]) if doing else 0.0,
         waiting=tuple([Waited(task, tasks[task].name, *rest) for task, *rest in waited[:_LISTED]]), num_waiting=len(waited),
         sent=sent, received=received, memory=memory, epochs=catalog.version, workflow=workflow, seconds=seconds, size=size,
-        all_tasks=len(tasks), all_done=sum(entry.state is State.DONE for entry in catalog.tasks), all_failed=len(catalog.failed))
+        all_tasks=len(tasks), all_done=int((catalog.tasks.states == State.DONE).sum()), all_failed=len(catalog.failed))
 
 
 def resident(file: Path = Path("/proc/self/statm")) -> int:

@@ -3,7 +3,7 @@
 A header goes first, and carries a small block whole. The pieces of a larger one follow under a tag of their own and
 are received straight into the array that the task will use. Headers are received into slots that are always
 posted, so no order of production can block anybody; the number of blocks that a rank sends at one time is bounded.
-Receives of large blocks that the plan foresees are posted before their headers come: see ``ahead``.
+Large blocks that the plan foresees go into receives that are posted ahead: see ``ahead``.
 
 Slots take from any source. MPICH 5.0 over UCX, as PyPI has it, loses such a receive between nodes if a message waits for it when
 it is posted: the request is never complete. There headers are probed for, and received from the rank that was found.
@@ -19,13 +19,13 @@ import numpy as np
 from mpi4py import MPI
 
 from mpiflow.errors import MachineError
-from mpiflow.operations.layout import Forms, allocate, as_bytes, finished, pieces
+from mpiflow.operations.layout import Forms, allocate, finished, pieces
 from mpiflow.operations.values import Value, columns
 from mpiflow.peer import wire
 from mpiflow.peer.ahead import Ahead, Foresight, Withdrawn
 from mpiflow.peer.buffers import Buffers
 from mpiflow.peer.survive import check_alive, survivable
-from mpiflow.peer.wire import INLINE, Follows, pack, unpack
+from mpiflow.peer.wire import Follows, Kind, kind_of, unpack
 
 SLOTS = 16          # headers received ahead, by requests that are started again and again
 WINDOW = 4          # blocks being sent at one time; the pieces of one block are posted together
@@ -92,6 +92,7 @@ class Transfers:
         self.ahead = Ahead(comm, self._buffers, _PIECE_TAG + _TAGS)
         self._slots: deque[tuple[MPI.Prequest | _Probed, bytearray]] = deque(
             [self._probed()] if probing else [self._posted() for _ in range(SLOTS)])
+        self._taken = False                             # whether the header in the first slot has been read
         self._incoming: list[_Incoming] = []
         self._moving = False                            # whether there is more to do than to look for headers
         self._queue: deque[tuple[int, int, Value]] = deque()
@@ -126,10 +127,10 @@ class Transfers:
         Returns:
             Its size [bytes] if it has been sent already; else ``sent`` will tell.
         """
-        if len(self._outgoing) < WINDOW and not self._queue:
-            return self._start(task, rank, value)
-        self._queue.append((task, rank, value))
-        return None
+        if len(self._outgoing) >= WINDOW:
+            self._queue.append((task, rank, value))
+            return None
+        return self._start(task, rank, value)
 
     @property
     def sending(self) -> bool:
@@ -144,29 +145,37 @@ class Transfers:
         self._outgoing = [item for item in self._outgoing if item.requests]
         while self._queue and len(self._outgoing) < WINDOW:
             task, rank, value = self._queue.popleft()
-            nbytes = self._start(task, rank, value)
-            if nbytes is not None:
-                gone.append((task, rank, nbytes))
+            size = self._start(task, rank, value)
+            if size is not None:
+                gone.append((task, rank, size))
         return gone
 
     def _start(self, task: int, rank: int, value: Value) -> int | None:
-        header, description, nbytes = pack(task, self._sequences[rank], value)
-        request = self._comm.Isend(header, rank, _HEADER_TAG)
-        if nbytes <= INLINE and not description:
-            if request.Test():
-                return nbytes
-            self._outgoing.append(_Outgoing(task, rank, nbytes, [request], [header]))
+        kind = kind_of(value)
+        if not kind.inlined:
+            self._start_large(task, rank, value, kind)
             return None
-        tag = self.ahead.tag(task, -1 if isinstance(value, dict) else nbytes)
-        if tag is not None:
-            messages = [as_bytes(value)]
-        else:
-            tag = _PIECE_TAG + self._sequences[rank] % _TAGS
-            messages = [*([np.frombuffer(description, np.uint8)] if description else []), *pieces(columns(value), wire.PIECE)]
-        self._sequences[rank] += 1
-        requests = [request, *[self._comm.Isend(message, rank, tag) for message in messages]]
-        self._outgoing.append(_Outgoing(task, rank, nbytes, requests, [header, *messages]))
+        message = kind.whole(task, value)
+        request = self._comm.Isend(message, rank, _HEADER_TAG)
+        if request.Test():
+            return kind.nbytes
+        self._outgoing.append(_Outgoing(task, rank, kind.nbytes, [request], [message]))
         return None
+
+    def _start_large(self, task: int, rank: int, value: Value, kind: Kind) -> None:
+        sequence, comm, ahead = self._sequences[rank], self._comm, self.ahead
+        tag = ahead.tag(task, kind.nbytes) if ahead.known and not (kind.description or isinstance(value, dict)) else None
+        if tag is not None:
+            header = kind.header(task, sequence)
+            requests = [comm.Isend(header, rank, _HEADER_TAG), comm.Isend([value, MPI.BYTE], rank, tag)]
+            self._outgoing.append(_Outgoing(task, rank, kind.nbytes, requests, [header, value]))
+            return
+        description = [np.frombuffer(kind.description, np.uint8)] if kind.description else []
+        buffers = [kind.header(task, sequence), *description, *pieces(columns(value), wire.PIECE)]
+        tag = _PIECE_TAG + sequence % _TAGS
+        self._sequences[rank] = sequence + 1
+        requests = [comm.Isend(buffer, rank, tag if place else _HEADER_TAG) for place, buffer in enumerate(buffers)]
+        self._outgoing.append(_Outgoing(task, rank, kind.nbytes, requests, buffers))
 
     def receive(self, looks: int = 1) -> list[tuple[int, Value]]:
         """Advance what is being received; give blocks that have arrived since the last call (task, value).
@@ -176,8 +185,10 @@ class Transfers:
         Args:
             looks: How many times to look for a header; who has nothing else to do sees it soonest by looking again at once.
         """
-        status, slots = self._status, self._slots
-        slot, room = slots[0]
+        status = self._status
+        if self._taken:                         # not before what was in it went on its way
+            self._renew_slot()
+        slot, room = self._slots[0]
         while not slot.Test(status):
             looks -= 1
             if looks <= 0:
@@ -185,49 +196,38 @@ class Transfers:
         if self._mortal:
             check_alive(status)
         task, sequence, rest = unpack(room)
+        self._taken = True
         if type(rest) is Follows:
             return self._follow(task, status.Get_source(), sequence, rest)
-        slot.Start()                            # be ready for the header after this one
-        slots.rotate(-1)
         return [(task, rest), *self._receive_pieces()] if self._moving else [(task, rest)]
+
+    def _renew_slot(self) -> None:
+        """Be ready for one more header in the slot of the last."""
+        self._slots[0][0].Start()
+        self._slots.rotate(-1)
+        self._taken = False
 
     def _follow(self, task: int, source: int, sequence: int, follows: Follows) -> list[tuple[int, Value]]:
         """Receive what follows a header: at once, as it moves only then; give what is here."""
         self._moving = True
-        arrays = follows.arrays
-        if arrays is not None and len(arrays) == 1 and not arrays[0].name:
-            posted = self.ahead.claim(task, source, follows.nbytes)
-            if posted is not None:
-                return self._finish(task, source, np.ndarray(arrays[0].shape, arrays[0].dtype, posted[0]), posted[1])
+        if (claimed := self.ahead.claim(task, source, follows)) is not None:
+            array, request = claimed
+            for _ in range(LOOKS):              # it is on its way, as nearly always
+                if request.Test(self._status):
+                    if self._mortal:
+                        check_alive(self._status)
+                    return [(task, array), *self._receive_pieces()] if self._incoming else [(task, array)]
+            self._incoming.append(_Incoming(task, source, 0, [("", array)], None, [request]))
+            return self._receive_pieces()
         incoming = _Incoming(task, source, _PIECE_TAG + sequence % _TAGS)
-        if arrays is None:
+        if follows.arrays is None:
             incoming.description = np.empty(follows.nbytes, np.uint8)
             incoming.requests = [self._comm.Irecv(incoming.description, source, incoming.tag)]
         else:
-            self._receive_into(incoming, arrays)
+            self._receive_into(incoming, follows.arrays)
         self._incoming.append(incoming)
-        self._be_ready()
         self.ahead.other(task, source)
         return self._receive_pieces()
-
-    def _finish(self, task: int, source: int, array: np.ndarray, request: MPI.Request | Withdrawn) -> list[tuple[int, Value]]:
-        """Likewise, of a block whose receive is posted; little is left to be done when it is over."""
-        array.setflags(False)
-        self._be_ready()
-        looks, status = LOOKS, self._status
-        while looks:
-            if request.Test(status):
-                if self._mortal:
-                    check_alive(status)
-                return [(task, array), *self._receive_pieces()] if self._incoming else [(task, array)]
-            looks -= 1
-        self._incoming.append(_Incoming(task, source, 0, [("", array)], None, [request]))
-        return self._receive_pieces()
-
-    def _be_ready(self) -> None:
-        """Be ready for the header after this one."""
-        self._slots[0][0].Start()
-        self._slots.rotate(-1)
 
     def _receive_into(self, incoming: _Incoming, arrays: Forms) -> None:
         try:
@@ -284,6 +284,8 @@ class Transfers:
 
     def close(self) -> None:
         """Withdraw the receives posted ahead. To be called when every rank knows that no block is under way."""
+        if self._taken:
+            self._renew_slot()
         slots = [slot for slot, _ in self._slots if not isinstance(slot, _Probed)]
         _withdraw([*slots, *self.ahead.close()])
         for request in slots:

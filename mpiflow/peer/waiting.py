@@ -10,6 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
+from mpiflow.catalog.states import State
 from mpiflow.errors import ranges
 from mpiflow.peer.state import PeerState
 from mpiflow.planning.tasks import Task
@@ -76,7 +79,7 @@ class Work:
     def excuse(self, rank: int) -> str:
         """Say why ``rank`` may be silent, with the tasks that it runs or comes to next, as far as this rank knows."""
         plan, entries = self._state.plan, self._state.catalog.tasks
-        open_tasks = [task for task in plan.order if plan.ranks[task] == rank and not entries[task].state.final]
+        open_tasks = [task for task in plan.order if plan.ranks[task] == rank and not entries.state(task).final]
         running = [task for task in open_tasks if task in self._state.catalog.running]
         named = ", ".join(name(task, plan.graph.tasks) for task in running or open_tasks[:_NEXT])
         there = f"; {'it runs' if running else 'next there:'} {named}" if named else ""
@@ -85,7 +88,7 @@ class Work:
     def _open(self) -> Iterable[str]:
         """Say why the run is not over although nothing is to be done here."""
         catalog, tasks = self._state.catalog, self._state.plan.graph.tasks
-        open_tasks = [task for task, entry in enumerate(catalog.tasks) if not entry.state.final]
+        open_tasks = np.flatnonzero(catalog.tasks.states < State.CANCELLED).tolist()
         if open_tasks:
             named = ", ".join(f"{name(task, tasks)} on rank {self._state.plan.ranks[task]}" for task in open_tasks[:_NEXT])
             yield f"{len(open_tasks)} tasks are open, as all know: {named}{', ...' if len(open_tasks) > _NEXT else ''}"
@@ -107,7 +110,7 @@ def awaited(state: PeerState) -> Iterable[tuple[int, int, str]]:
     plan = state.plan
     for block in state.waiting_for:
         source = next((source for source, rank in plan.routes[block] if rank == state.rank), plan.ranks[block])
-        yield block, source, state.catalog.tasks[block].state.name.lower()
+        yield block, source, state.catalog.tasks.state(block).name.lower()
 
 
 def name(number: int, tasks: Sequence[Task]) -> str:

@@ -1,4 +1,4 @@
-"""The message before a block: what it is, and the block itself if it is small. Never a pickle.
+"""The message that tells of a block: what it is, and the block itself if it is small. Never a pickle.
 
     task u4 | sequence u4 | key u8 | length u4 | head | payload
 
@@ -51,16 +51,26 @@ class Head(Struct, frozen=True, array_like=True):
 
 
 class Follows(NamedTuple):
-    """What comes after a header: its size [bytes]; and the arrays, or None if their description comes first."""
+    """What comes after a header: its size [bytes]; and the arrays, or None if their description comes first.
+
+    Of a plain array ``dtype`` and ``shape`` say the same again.
+    """
 
     nbytes: int
     arrays: Forms | None
+    dtype: np.dtype | None
+    shape: tuple[int, ...]
 
 
-class _Written(NamedTuple):
-    """What the header of a block of a certain kind says; ``head`` with its key and length before it.
+class Kind(NamedTuple):
+    """What the header of a block of a certain kind says.
 
-    ``fill`` writes a whole message: task, sequence, head, payload.
+    Attributes:
+        fill: Writes a message: task, sequence, head, payload.
+        head: With its key and length before it.
+        inlined: Whether the payload is part of the message.
+        description: Of its columns, where it comes by itself.
+        nbytes: Size of the payload [bytes].
     """
 
     fill: Callable[..., bytes]
@@ -68,6 +78,15 @@ class _Written(NamedTuple):
     inlined: bool
     description: bytes
     nbytes: int
+
+    def header(self, task: int, sequence: int) -> bytes:
+        """Give the header of the block of ``task``, whose payload follows."""
+        return self.fill(task, sequence, self.head, b"")
+
+    def whole(self, task: int, value: Value) -> bytes:
+        """Give the one message that a small block of ``task`` is."""
+        payload = b"".join([item.tobytes() for item in value.values()]) if isinstance(value, dict) else value.tobytes()
+        return self.fill(task, 0, self.head, payload)
 
 
 class _Read(NamedTuple):
@@ -82,25 +101,20 @@ class _Read(NamedTuple):
 _ENCODER = msgspec.msgpack.Encoder()
 _HEAD = msgspec.msgpack.Decoder(Head)
 _ARRAYS = msgspec.msgpack.Decoder(tuple[ArrayHeader, ...])
-_written: dict[tuple[np.dtype, tuple[int, ...]], _Written] = {}
+_kinds: dict[tuple[np.dtype, tuple[int, ...]], Kind] = {}
 _read: dict[int, _Read] = {}
 
 
-def pack(task: int, sequence: int, value: Value) -> tuple[bytes, bytes, int]:
-    """Give the header of a block; the description of its columns if it does not fit in; and the block's size [bytes].
+def kind_of(value: Value) -> Kind:
+    """Say of what kind a block is.
 
-    The header holds a small payload. A larger one, or any whose description comes by itself, follows in ``pieces``.
+    Raises:
+        OperationError: Its dtype cannot be sent.
     """
-    if isinstance(value, dict):
-        fill, head, inlined, description, nbytes = _write(value)
-        payload = b"".join([array.tobytes() for array in value.values()]) if inlined else b""
-    else:
-        fill, head, inlined, description, nbytes = _written.get((value.dtype, value.shape)) or _write(value)
-        payload = value.tobytes() if inlined else b""
-    return fill(task, sequence, head, payload), description, nbytes
+    return (None if isinstance(value, dict) else _kinds.get((value.dtype, value.shape))) or _find(value)
 
 
-def _write(value: Value) -> _Written:
+def _find(value: Value) -> Kind:
     arrays = describe(value)
     size = nbytes(value)
     inlined = size <= INLINE
@@ -110,15 +124,15 @@ def _write(value: Value) -> _Written:
         return _writing(_ENCODER.encode(Head(DESCRIBED, len(description), ())), False, description, size)
     found = _writing(head, inlined, b"", size)
     if not isinstance(value, dict) and value.dtype.metadata is None:
-        _remember(_written, (value.dtype, value.shape), found)
+        _remember(_kinds, (value.dtype, value.shape), found)
     return found
 
 
-def _writing(head: bytes, inlined: bool, description: bytes, size: int) -> _Written:
+def _writing(head: bytes, inlined: bool, description: bytes, size: int) -> Kind:
     key = int.from_bytes(hashlib.blake2b(head, digest_size=8).digest(), "little")
     keyed = _KEY.pack(key, len(head)) + head
     whole = struct.Struct(f"{_PREFIX.format}{len(keyed)}s{size if inlined else 0}s")
-    return _Written(whole.pack, keyed, inlined, description, size)
+    return Kind(whole.pack, keyed, inlined, description, size)
 
 
 def _remember(known: dict, key: object, found: object) -> None:
@@ -128,7 +142,7 @@ def _remember(known: dict, key: object, found: object) -> None:
 
 
 def unpack(data: bytearray) -> tuple[int, int, Value | Follows]:
-    """Undo ``pack``; ``data`` may be longer than the header.
+    """Undo ``Kind.whole`` and ``Kind.header``; ``data`` may be longer than the header.
 
     Returns:
         The task that made the block. Its sequence, which counts the blocks from one rank to another that are not whole in
@@ -155,10 +169,9 @@ def _read_head(key: int, data: bytes) -> _Read:
     if not INLINED <= head.form <= DESCRIBED:
         raise msgspec.ValidationError(f"not a header: form {head.form}")
     arrays = forms(head.arrays)
-    rest = Follows(head.nbytes, None if head.form == DESCRIBED else arrays)
     take = struct.Struct(f"{head.nbytes}s").unpack_from if head.form == INLINED else None
     _, dtype, shape = arrays[0] if len(arrays) == 1 and not arrays[0].name else ("", None, ())
-    found = _Read(take, dtype, shape, rest)
+    found = _Read(take, dtype, shape, Follows(head.nbytes, None if head.form == DESCRIBED else arrays, dtype, shape))
     _remember(_read, key, found)
     return found
 

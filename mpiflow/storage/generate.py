@@ -10,6 +10,12 @@ from mpiflow.planning.sources import generated_shape
 from mpiflow.workflow.model import Arange, Full, Normal, Random
 
 
+def get_ready(settings: Random | Normal | Arange | Full) -> None:
+    """Do what takes some time at the first time only: numpy loads its generators when they are first asked for."""
+    if isinstance(settings, Random | Normal):
+        np.random.PCG64  # noqa: B018
+
+
 def generate(settings: Random | Normal | Arange | Full, start: int, stop: int) -> np.ndarray:
     """Make rows ``start`` to ``stop`` of what ``settings`` describe. Pure."""
     if isinstance(settings, Arange):
@@ -21,8 +27,9 @@ def generate(settings: Random | Normal | Arange | Full, start: int, stop: int) -
     row = math.prod(shape[1:])
     if isinstance(settings, Random):
         uniform = _uniform(settings.seed, start * row, shape)
-        uniform *= settings.high - settings.low
-        uniform += settings.low
+        if (settings.low, settings.high) != (0, 1):     # as it is already, and each pass over memory takes time
+            uniform *= settings.high - settings.low
+            uniform += settings.low
         return uniform.astype(settings.dtype, copy=False)
     normal = _normal(settings.seed, start * row, shape)
     normal *= settings.std

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from bisect import bisect
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -29,21 +28,23 @@ MOST_TEXT = 64 << 10    # and parameters if they are not longer than this [bytes
 
 
 class Lineage:
-    """What is known of the tasks of one graph. Once it is there, it costs only for tasks whose blocks are saved. Local."""
+    """What is known of the tasks of one graph. It costs only for tasks whose blocks are saved. For one thread."""
 
     def __init__(self, graph: TaskGraph, registry: Registry, results: Path) -> None:
         self._graph, self._registry, self._results = graph, registry, results
         self._owners = _owners(graph.datasets.values())
+        self._positions = lru_cache(64)(self._find_positions)
+        self._starts = lru_cache(64)(self._find_starts)
 
-    def told(self, made: Made, number: int, value: Value) -> Made:
-        """Complete what is saved of the task ``number``, that has just ended with ``value``."""
+    def told(self, number: int, made: Made, value: Value) -> Made:
+        """Complete what is saved of the task ``number``, that has ended with ``value``."""
         task = self._graph.tasks[number]
         write, inputs = task.kind is Kind.WRITE, task.inputs[:MOST]
         shares = map(self._written, inputs) if write else starmap(self._share, self._places(number))
         return Made(
             made.id, made.step, made.nbytes, made.seconds, made.rank, made.host, made.workflow, made.code,
             self._registry[task.operation].name if task.operation else "", str(task.kind), task.instance, tuple(shares),
-            self._given(inputs), _text(task), _form(value), time.time(),
+            self._given(inputs), _text(task), _form(value), made.ended,
             str(self._results / dict(task.parameters)["file"]) if write else "")
 
     def _places(self, number: int) -> list[tuple[DatasetEntry, int]]:
@@ -52,8 +53,7 @@ class Lineage:
         entries = [first[number], *others.get(number, ())] if number in first else []
         return [(entry, place) for entry in entries for place in self._positions(entry.name).get(number, ())]
 
-    @lru_cache(maxsize=64)      # noqa: B019 (there is one of this object in a run)
-    def _positions(self, name: str) -> dict[int, tuple[int, ...]]:
+    def _find_positions(self, name: str) -> dict[int, tuple[int, ...]]:
         """Where each task is among those of a dataset."""
         tasks = self._graph.datasets[name].tasks
         plain = dict(zip(tasks, zip(range(len(tasks))), strict=True))
@@ -73,8 +73,7 @@ class Lineage:
         return replace(share, instance=label(found.variables, found.rows[index]), part=(number - first, stop - first),
                        part_id=recipe_id("blocks", [self._graph.tasks[task].id for task in entry.tasks[first:stop]]))
 
-    @lru_cache(maxsize=64)      # noqa: B019
-    def _starts(self, name: str) -> list[int]:
+    def _find_starts(self, name: str) -> list[int]:
         """The first block of each instance of a step, and the end."""
         found = self._graph.instances.get(name)
         return [0, *accumulate(len(blocks.tasks) for blocks in found.blocks)] if found else [0]

@@ -12,7 +12,8 @@ from weakref import WeakSet
 
 import msgspec
 
-from mpiflow.storage.runs import Line, lines_file
+from mpiflow.storage.accounts import Line
+from mpiflow.storage.runs import lines_file
 
 MOST = 64 << 20         # bytes of lines that are kept of one rank
 _SHARED = 0.01          # seconds: lines that follow each other faster share a write,

@@ -25,11 +25,14 @@ WINDOW = 0.2            # blocks that come within this time [s] share a flush, w
 _COMMIT = 64 << 20      # as many as have this size together [bytes]
 _OBJECTS = 1 << 10      # what a queued block takes beside its elements, about [bytes]
 
+Completion = Callable[[Made, Value], Made]
+
 
 class Writer:
-    """Saves what one rank makes in one run. Nothing is on the disk, and no thread runs, before the first block.
+    """Saves what one rank makes in one run. Nothing is on the disk before the first block.
 
-    All methods are for one thread. What the writing thread changes, only it changes.
+    The thread runs from the first block on, or from ``start`` on. All methods are for one thread. What the writing thread
+    changes, only it changes.
 
     Attributes:
         error: Why nothing is saved any more, for people; None as long as all is well.
@@ -43,7 +46,7 @@ class Writer:
         self.num_saved = self.nbytes_saved = 0
         self._store, self._inline, self._pending = store, inline, pending
         self._shelf = Shelf(store, run, rank, inline)
-        self._queue: deque[tuple[Made, Value]] = deque()
+        self._queue: deque[tuple[Made, Value, Completion | None]] = deque()
         self._put, self._taken = [0, 0], [0, 0]         # sizes [bytes], of small and of large blocks, by each of the threads
         self._num_offered = self._num_put = 0
         self._num_dealt = self._num_taken = 0           # the first when it is on the disk, or will never be
@@ -56,8 +59,19 @@ class Writer:
         """Blocks that were refused, or could not be written; those that wait do not count."""
         return self._num_offered - self._num_put + self._num_dealt - self.num_saved
 
-    def save(self, made: Made, value: Value) -> bool:
+    def start(self) -> None:
+        """Start the thread; who does it beforehand does not wait for it at the first block."""
+        if self._thread is None:
+            self._thread = Thread(target=self._work, name="mpiflow-saving", daemon=True)
+            self._thread.start()
+
+    def save(self, made: Made, value: Value, complete: Completion | None = None) -> bool:
         """Queue a block. Takes a microsecond and never waits; ``value`` must not change any more.
+
+        Args:
+            made: What is known of it.
+            value: The block.
+            complete: Adds what takes longer to find out; called by the thread that writes.
 
         Returns:
             Whether it was taken. It is not if too much waits already, after an error, or when closed.
@@ -68,15 +82,13 @@ class Writer:
             return False
         self._put[large] += made.nbytes + _OBJECTS
         self._num_put += 1
-        self._queue.append((made, value))
+        self._queue.append((made, value, complete))
         if not self._awake.is_set():
             self._wake()
         return True
 
     def _wake(self) -> None:
-        if self._thread is None:
-            self._thread = Thread(target=self._work, name="mpiflow-saving", daemon=True)
-            self._thread.start()
+        self.start()
         self._awake.set()
 
     def flush(self, timeout: float) -> bool:
@@ -108,6 +120,7 @@ class Writer:
             self._hurry.set()
             self._wake()
             self._thread.join(max(0, deadline - time.monotonic()))
+            flushed = flushed and not self._thread.is_alive()
         return flushed and not self.error
 
     def _work(self) -> None:
@@ -133,12 +146,12 @@ class Writer:
 
     def _write(self) -> None:
         for _ in range(len(self._queue)):       # those that come meanwhile have a flush of their own: it must come to one
-            made, value = self._queue.popleft()
+            if self._shelf.nbytes_gathered + self._queue[0][0].nbytes > _COMMIT:
+                self._commit()                  # before it is taken: then it is not on the disk
+            made, value, complete = self._queue.popleft()
             self._num_taken += 1
-            if self._shelf.nbytes_gathered + made.nbytes > _COMMIT:
-                self._commit()
             with suppress(OperationError):      # no bytes for its dtype: not saved, so it will be made again
-                self._shelf.add(made, value)
+                self._shelf.add(complete(made, value) if complete else made, value)
             self._taken[made.nbytes > self._inline] += made.nbytes + _OBJECTS
             del value                   # others may want its memory
         self._commit()

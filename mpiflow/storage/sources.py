@@ -20,8 +20,8 @@ from mpiflow.errors import MachineError, near_file
 from mpiflow.planning.instances import source_of
 from mpiflow.planning.sources import generator
 from mpiflow.planning.tasks import Block
+from mpiflow.storage import generate
 from mpiflow.storage.ahead import advise, extent
-from mpiflow.storage.generate import generate
 from mpiflow.storage.pack import matching
 from mpiflow.storage.parts import lacking
 from mpiflow.workflow.model import Dataset
@@ -181,6 +181,13 @@ def _unit(array: h5py.Dataset) -> str:
     return first.decode(errors="replace") if isinstance(first, bytes) else ""
 
 
+def get_ready(workflow: Workflow, name: str) -> None:
+    """Do beforehand what would take time when the first block of a dataset is loaded."""
+    made = generator(workflow.document.datasets[name])
+    if made:
+        generate.get_ready(made[1])
+
+
 def load(workflow: Workflow, block: Block, ahead: Block | None = None) -> np.ndarray:
     """Read or make one block of a source. Local.
 
@@ -198,7 +205,7 @@ def load(workflow: Workflow, block: Block, ahead: Block | None = None) -> np.nda
     dataset = workflow.document.datasets[block.dataset]
     made = generator(dataset)
     if made:
-        return generate(made[1], block.start, block.stop)
+        return generate.generate(made[1], block.start, block.stop)
     try:
         if block.file in workflow.inputs:                   # checked when it came, and nobody else knows where it is
             return _rows(dataset, replace(block, file=workflow.inputs[block.file].place), None)

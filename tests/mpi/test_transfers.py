@@ -176,6 +176,39 @@ def test_blocks_arrive_as_they_were_whatever_was_foreseen(comm, together, probin
     assert states == ["(True, True, True, True, False)"] * size
 
 
+def test_an_array_of_very_many_fields_arrives_though_it_was_expected(comm, together):
+    """Its description does not fit into its header."""
+    dtype = np.dtype([(f"a field with a long name {number}", "f8") for number in range(300)])
+    block = as_value(np.zeros(LEAST // dtype.itemsize + 1, dtype))
+    transfers, sends = Noting(comm), comm.rank == 0 and comm.size > 1
+    transfers.foresee({0: nbytes(block)}, Promised(comm.rank, 1, [(0, 0)] if comm.rank == 1 else []))
+    together("")
+    if sends:
+        transfers.send(0, 1, block)
+    arrived, _ = turn(transfers, comm.rank == 1, sends)
+    together("")
+    transfers.close()
+    assert len(arrived) == (comm.rank == 1) and all(same(value, block) for _, value in arrived)
+
+
+def test_memory_of_blocks_that_were_returned_as_they_came_is_used_again(comm, together):
+    """An operation that returns its input makes a value of it, which locks the memory."""
+    transfers, num = Noting(comm), 6
+    blocks = [as_value(np.full(LEAST, number, np.uint8)) for number in range(num)]
+    foreseen = Promised(comm.rank, num, [(number, 0) for number in range(0, num, 2)] if comm.rank == 1 else [])
+    transfers.foresee({number: LEAST for number in range(0, num, 2)}, foreseen)
+    for number in range(num):
+        together("")
+        if comm.rank == 0 and comm.size > 1:
+            transfers.send(number, 1, blocks[number])
+        arrived, _ = turn(transfers, comm.rank == 1, number + 1 if comm.rank == 0 and comm.size > 1 else 0)
+        returned = [(task, as_value(value[:10]).tolist()) for task, value in arrived]
+        assert returned == ([(number, [number] * 10)] if comm.rank == 1 else [])
+        del arrived
+    together("")
+    transfers.close()
+
+
 def test_a_receive_that_was_withdrawn_too_early_or_too_late_loses_nothing(comm, together):
     """Blocks go round while everybody gives up expecting them: before they are sent, or when they may be there already."""
     transfers, size = Noting(comm), comm.size
