@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -111,6 +112,21 @@ def test_get_writes_tables_for_spreadsheets(ran, command, tmp_path):
     assert np.array_equal(np.load(tmp_path / "mean.npy"), np.array(rows, float)[:, 0])
     ended = command("get", "st", "-o", tmp_path / "st.npy", cwd=ran)
     assert ended.status == 1 and "choose a column, e.g. st.mean" in ended.err
+
+
+def test_get_takes_a_result_from_its_file_and_from_the_store_when_that_has_changed(ran, command, tmp_path):
+    def origin(output):
+        return json.loads(command("get", "st", "-o", tmp_path / output, "--json", cwd=ran).out)["from"]
+
+    file = ran / "out/st.h5"
+    assert origin("st.csv") == str(file)
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    os.utime(file, ns=(times[0], times[1] + 1))
+    try:
+        assert origin("again.csv") == ".mpiflow"
+    finally:
+        os.utime(file, ns=times)
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "st.csv").read_bytes()
 
 
 def test_get_takes_what_was_not_saved_from_the_file_of_results(command, tmp_path):

@@ -24,8 +24,9 @@ examples:
   mpiflow get rmsf.mean -o mean.csv            one column of a table
   mpiflow get 'sweep[T=300,seed=2]' -o a.h5    one instance of a loop
 
-What was not saved block by block is taken from the file of results that it
-is in, if that is as it was written. exit status: 1 if it is in neither.
+A result is taken from its file, if that is as it was written; what is in
+none, or not any more, from the blocks that were saved. exit status: 1 if it
+is in neither.
 """
 SUFFIXES = (".npy", *sorted(HDF5_SUFFIXES), ".csv")
 
@@ -84,13 +85,13 @@ def _meant(contents: Contents, name: str, workflow: str | None) -> tuple[Dataset
 
 
 def _value(contents: Contents, dataset: Dataset, store: Path) -> tuple[Value | Parts, str]:
-    """The value, and where it was found."""
-    missing = contents.missing(dataset)
-    if not missing:
-        return contents.value(dataset), str(store)
+    """The value, and where it was found: in its file, if it has one, as it is chance which blocks of it were saved besides."""
     file = contents.file(dataset)
     if file and file[1]:
         return read_result(file[0], dataset.inside), str(file[0])
+    missing = contents.missing(dataset)
+    if not missing:
+        return contents.value(dataset), str(store)
     which = "none of its blocks was saved" if len(missing) == dataset.num else (
         f"{'block' if len(missing) == 1 else 'blocks'} {ranges(missing)} of {dataset.num} (from 0) "
         f"{'is' if len(missing) == 1 else 'are'} not there")
