@@ -20,17 +20,18 @@ from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta, decode_delta, encode
 from mpiflow.operations.skipping import Skipped
 from mpiflow.peer.copies import Copies
+from mpiflow.peer.drift import Drift
 from mpiflow.peer.state import PeerState
 from mpiflow.planning.machine import Machine
 from mpiflow.planning.plan import Plan
 
 
-class Drifting(PeerState):
+class Drifting(Drift):
     """Finds a new plan worth its cost whenever the catalog's digest says so: at chance, and alike on all ranks."""
 
-    def _drifted(self, news: Any) -> bool:
-        super()._drifted(news)
-        return self._learning is not None and self.catalog.digest % 3 == 0
+    def noticed(self, plan: Plan, news: Any) -> bool:
+        super().noticed(plan, news)
+        return self._learning is not None and self._catalog.digest % 3 == 0
 
 
 @dataclass
@@ -80,8 +81,8 @@ class FakeNetwork:
     def _peer(self, rank: int) -> PeerState:
         catalog = Catalog(len(self.plan.graph.tasks), self.size, self.plan.digest)
         catalog.few *= self.seed % 2        # else all records are merged at once, as where there are many
-        return (Drifting if self.drift else PeerState)(rank, self.plan, catalog, self.machine, keep_going=self.keep_going,
-                                                       restored=self.restored)
+        drift = (Drifting if self.drift else Drift)(catalog, self.machine) if self.size > 1 else None
+        return PeerState(rank, self.plan, catalog, drift, keep_going=self.keep_going, restored=self.restored)
 
     def run(self, max_steps: int = 200_000) -> None:
         """Let chance choose what happens next until every rank has ended."""

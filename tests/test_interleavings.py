@@ -248,7 +248,7 @@ class Noting:
 def peer(rank, plan=None, **how):
     """One rank of ``chain``, or of another plan, that has begun; and its shell."""
     plan = plan or chain()
-    machine, shell = PeerState(rank, plan, Catalog(len(plan.graph.tasks), 2, plan.digest), Machine((0, 0))), Noting(**how)
+    machine, shell = PeerState(rank, plan, Catalog(len(plan.graph.tasks), 2, plan.digest)), Noting(**how)
     machine.begin(shell)
     return machine, shell
 

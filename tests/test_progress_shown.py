@@ -92,7 +92,7 @@ class Run:
         machine = Machine((0, 0))
         self.plan = make_plan(self.graph, machine)
         self.catalog = Catalog(len(steps), 2, self.plan.digest)
-        self.state = PeerState(0, self.plan, self.catalog, machine)
+        self.state = PeerState(0, self.plan, self.catalog)
         self.gauge = Gauge()
 
     def tell(self, *entries, rank=0, **given):

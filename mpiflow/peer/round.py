@@ -27,6 +27,7 @@ from mpiflow.operations.printed import Printed
 from mpiflow.operations.values import Value, nbytes
 from mpiflow.peer.ahead import sizes
 from mpiflow.peer.copies import SHARE, Copies
+from mpiflow.peer.drift import Drift
 from mpiflow.peer.epochs import Epochs, exchange
 from mpiflow.peer.execute import Executor
 from mpiflow.peer.keeping import PATIENCE, Keeper, find
@@ -184,8 +185,9 @@ class Round:
                           if graph.tasks[task].kind is not Kind.KEPT)
         self._spare = frozenset(number for number, task in enumerate(graph.tasks) if task.kind in (Kind.RESTORE, Kind.GONE))
         tolerated = frozenset(number for number, policy in executor.policies.items() if not policy.stops)
-        self._state = PeerState(comm.rank, plan, self._catalog, setting.machine, keep_going=request.keep_going,
-                                replan=request.replan, restored=self._spare | tolerated)
+        drift = Drift(self._catalog, setting.machine) if request.replan and comm.size > 1 else None
+        self._state = PeerState(comm.rank, plan, self._catalog, drift, keep_going=request.keep_going,
+                                restored=self._spare | tolerated)
         executor.gone = self._state.gone
         self._spill, self._copies = self._limited(executor), self._copying(plan)
         transfers.foresee(sizes(plan), self._state if self._spill is None else None)

@@ -21,9 +21,8 @@ from mpiflow.catalog.catalog import Catalog
 from mpiflow.catalog.entries import Delta, Form, News, TaskEntry, Traffic, pack
 from mpiflow.catalog.states import Change, State, advance
 from mpiflow.errors import InternalError
-from mpiflow.planning.learning import LEAST_GAIN, Learning
-from mpiflow.planning.machine import Machine
-from mpiflow.planning.plan import Plan, make_plan
+from mpiflow.peer.drift import Drift
+from mpiflow.planning.plan import Plan
 from mpiflow.storage.spill import LEAST
 
 
@@ -90,30 +89,27 @@ class PeerState:
     """
 
     __slots__ = (       # beyond 30 attributes Python looks each one up by its name, every time
-        "_bytes_sent", "_consumers", "_doomed", "_early", "_expected", "_form", "_forms", "_forwards", "_frozen", "_heaps",
-        "_held", "_in_epoch", "_learning", "_made", "_making", "_mine", "_missing", "_needs", "_news", "_num_open",
+        "_bytes_sent", "_consumers", "_doomed", "_drift", "_early", "_expected", "_form", "_forms", "_forwards", "_frozen",
+        "_heaps", "_held", "_in_epoch", "_made", "_making", "_mine", "_missing", "_needs", "_news", "_num_open",
         "_num_sending", "_num_sent", "_order", "_over", "_place", "_position", "_ranks", "_readers", "_ready", "_received",
-        "_replan", "_reported", "_restored", "_sending", "_shell", "_spent", "_states", "_stop_asked", "_swapping", "_teams",
-        "_uses", "catalog", "ended", "gone", "keep_going", "machine", "memory", "num_plans", "plan", "rank", "running",
-        "stopped_by", "stopping")
+        "_reported", "_restored", "_sending", "_shell", "_states", "_stop_asked", "_swapping", "_teams", "_uses", "catalog",
+        "ended", "gone", "keep_going", "memory", "num_plans", "plan", "rank", "running", "stopped_by", "stopping")
 
-    def __init__(self, rank: int, plan: Plan, catalog: Catalog, machine: Machine, *, keep_going: bool = False,
-                 replan: bool = True, restored: frozenset[int] = frozenset()) -> None:
+    def __init__(self, rank: int, plan: Plan, catalog: Catalog, drift: Drift | None = None, *, keep_going: bool = False,
+                 restored: frozenset[int] = frozenset()) -> None:
         """Prepare; ``begin`` starts.
 
         Args:
             rank: This rank.
             plan: What to follow at first.
             catalog: Its replica.
-            machine: All ranks, for new plans.
+            drift: Makes new plans; None if there are to be none.
             keep_going: Whether tasks go on that do not depend on one that failed.
-            replan: Whether new plans may be made.
             restored: Tasks whose failure is nobody's fault: it only takes along what depends on them.
         """
         self.rank = rank
         self._shell: Shell
         self.catalog = catalog
-        self.machine = machine
         self.keep_going = keep_going
         self.running: int | None = None
         self.ended = False
@@ -121,9 +117,7 @@ class PeerState:
         self.stopped_by: list[int] = []
         self.memory = 0
         self._restored = restored
-        self._replan = replan and machine.size > 1
-        self._learning: Learning | None = None
-        self._spent = 0.0                               # what tasks took on all ranks, as of this version [s]
+        self._drift = drift
         self._frozen = False
         self._stop_asked = False                        # somebody wants this rank to stop before the end
         self.stopping = False
@@ -131,7 +125,8 @@ class PeerState:
         self._in_epoch = False
         self._nothing_new()
         self._reported: tuple[bool, Traffic] | None = None
-        self._num_sent, self._bytes_sent = [0] * machine.size, [0] * machine.size      # to each rank
+        size = len(catalog.traffic)
+        self._num_sent, self._bytes_sent = [0] * size, [0] * size     # to each rank
         self._received = 0
         self._num_sending = 0
         self._sending: dict[int, int] = {}              # block: ranks that it is being sent to
@@ -520,9 +515,8 @@ class PeerState:
             self._wind_down(interrupt=False)
         if self._frozen:
             self._frozen = False
-            self._learning.learn(*news)
-            self._plan_again()
-        elif self._replan and not self._over and self._drifted(news) and self._apart():
+            self._plan_again(news)
+        elif self._drift and not self._over and self._drift.noticed(self.plan, news) and self._apart():
             self._frozen = True
             self._exchange()
         self._continue()
@@ -574,29 +568,14 @@ class PeerState:
 
     # Plans
 
-    def _running(self) -> dict[int, float]:
-        """For how long each running task has been running, as all ranks know it [s]."""
-        return {task: self.catalog.elapsed[self.catalog.tasks[task].rank] for task in sorted(self.catalog.running)}
-
-    def _drifted(self, news: News) -> bool:
-        """Whether the catalog shows that another plan would be worth its cost."""
-        if self._learning is None:
-            self._spent += news.seconds
-            if self._spent + sum(self.catalog.elapsed) < LEAST_GAIN:
-                return False
-            self._learning = Learning(self.plan, self.machine)
-            news = self.catalog.known()
-        self._learning.learn(*news)
-        return self._learning.due(self._running())
-
     def _apart(self) -> bool:
         """Whether all ranks go their own ways: as all know, no part of a parallel operation is left."""
         return all(self.catalog.tasks.state(task).final for task in self._teams)
 
-    def _plan_again(self) -> None:
+    def _plan_again(self, news: News) -> None:
         """Place what nobody has claimed anew; what was held back while frozen goes on."""
         if not self._over:
-            plan, free = self._new_plan()
+            plan, free = self._drift.plan_again(self.plan, self._doomed, news)
             for task in np.flatnonzero(self.catalog.tasks.states != _DONE).tolist():
                 self._forwards[task], self._expected[task] = None, 0
             self._adopt(plan, free)
@@ -613,21 +592,6 @@ class PeerState:
     def _here(self) -> list[int]:
         """The blocks that are here."""
         return list(compress(range(len(self._held)), self._held))
-
-    def _new_plan(self) -> tuple[Plan, list[int]]:
-        """Make the next plan, the same on all ranks; and give the tasks that it places."""
-        states, old = self.catalog.tasks.states.tolist(), self._ranks
-        claimed = [old[task] if state != _PLANNED or task in self._doomed else -1 for task, state in enumerate(states)]
-        free = [task for task, rank in enumerate(claimed) if rank < 0]
-        copies = {}
-        for block in sorted({need for task in free for need in self._needs[task]}):
-            if states[block] == _DONE:                  # who still has to read it has it, or will get it
-                readers = [task for task in self._consumers[block] if task not in self._doomed and states[task] < State.CANCELLED]
-                copies[block] = tuple(sorted({old[task] for task in readers}))
-        holders = {block: ranks for block, ranks in self.plan.holders.items() if states[block] >= State.CANCELLED}
-        plan = make_plan(self.plan.graph, self.machine, self._learning.progress(claimed, self._running(), copies, holders))
-        self._learning.follow(plan, claimed)
-        return plan, free
 
 
 def _add(lists: list[list[int] | None], place: int, item: int) -> None:
