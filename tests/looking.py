@@ -18,12 +18,12 @@ from mpiflow import operation
 @operation(elementwise=True)
 def scaled(x, k=1.0):
     """Scale it."""
-    time.sleep(0.006)                   # long enough to be worth saving
+    time.sleep(0.02)                    # long enough to be worth saving
     return x * k
 
 @operation
 def stats(x):
-    time.sleep(0.006)
+    time.sleep(0.02)
     return {"mean": x.mean(axis=0), "std": x.std(axis=0)}
 '''
 WORKFLOW = """

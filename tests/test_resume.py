@@ -28,7 +28,7 @@ def called(*words):
 @operation
 def first(x, i, by):
     called("first", i)
-    time.sleep(0.005)                   # long enough to be worth saving
+    time.sleep(0.02)                    # long enough to be worth saving
     return x * by + i
 
 @operation(linear=True)
@@ -38,7 +38,7 @@ def second(x):
         if "POLITE" in os.environ and signal.getsignal(signal.SIGUSR1).__self__.asked:
             break                       # it comes to its end in time
         time.sleep(0.01)
-    time.sleep(0.005)
+    time.sleep(0.02)
     return x.reshape(1000, -1).sum(axis=1)
 '''
 WORKFLOW = """

@@ -14,7 +14,7 @@ from mpiflow import operation
 def called(*words):
     with open(os.environ["CALLS"], "a") as opened:
         opened.write(" ".join(map(str, words)) + "\\n")
-    time.sleep(0.006)                   # long enough to be worth saving
+    time.sleep(0.02)                    # long enough to be worth saving
 
 @operation
 def prepared(x, k):
