@@ -18,7 +18,7 @@ def plain(nbytes, dtype=np.uint8):
     return Follows(nbytes, (), np.dtype(dtype), (nbytes // np.dtype(dtype).itemsize,))
 
 
-BYTES = plain(LEAST)
+BYTES, OTHER = plain(LEAST), plain(LEAST - 1)         # OTHER is not what is expected
 
 
 class Receive:
@@ -114,7 +114,7 @@ def test_only_one_is_received_ahead_from_each_source():
 def test_the_next_one_is_posted_when_one_has_come():
     foresight = Foresight(range(5), num_sources=2)
     ahead, comm = started(foresight)
-    _, request = ahead.claim(0, 0, BYTES)
+    request = ahead.claim(0, 0, BYTES).request
     request.come()
     assert request.Test() and ahead.due
     foresight.lost.add(0)
@@ -129,14 +129,13 @@ def test_the_array_is_made_beforehand_and_is_what_the_header_says(second):
     ahead, comm = started(foresight)
     arrays = []
     for block, follows in enumerate((BYTES, second, BYTES)):
-        claimed = ahead.claim(block, 0, follows)
-        if claimed is None:
-            ahead.other(block, 0)
+        posted = ahead.claim(block, 0, follows)
+        if posted is None:
             assert follows.dtype is None
         else:
-            array, request = claimed
-            request.come()
-            assert request.Test() and not array.flags.writeable
+            array = posted.array
+            posted.request.come()
+            assert posted.request.Test() and not array.flags.writeable
             assert (array.dtype, array.shape, array.nbytes) == (follows.dtype, follows.shape, LEAST)
             arrays.append(array)
         foresight.lost.add(block)
@@ -199,15 +198,15 @@ def test_memory_of_a_receive_that_was_withdrawn_serves_another():
 def test_a_message_that_was_faster_than_the_withdrawal_is_kept_for_its_header():
     ahead, comm = started(Foresight(range(1)))
     comm.receives[0].come()
-    ahead.other(0, 0)
-    array, request = ahead.claim(0, 0, BYTES)
-    assert request.Test() and len(comm.receives) == 1 and array.nbytes == LEAST
+    assert ahead.claim(0, 0, OTHER) is None
+    posted = ahead.claim(0, 0, BYTES)
+    assert posted.request.Test() and len(comm.receives) == 1 and posted.array.nbytes == LEAST
 
 
 def test_a_receive_whose_withdrawal_takes_time_is_posted_again_if_the_block_comes_after_all():
     ahead, comm = started(Foresight(range(1)), slow=True)
-    ahead.other(0, 0)
-    _, request = ahead.claim(0, 0, BYTES)
+    assert ahead.claim(0, 0, OTHER) is None
+    request = ahead.claim(0, 0, BYTES).request
     assert not request.Test()
     comm.receives[0].state = "gone"
     assert not request.Test() and comm.posted == [(0, 0)]
@@ -229,7 +228,7 @@ def test_a_withdrawal_that_takes_time_keeps_its_memory_until_then():
 
 def test_the_end_gives_all_requests_that_are_left():
     ahead, comm = started(Foresight(range(AHEAD)), slow=True)
-    ahead.other(1, 1)
+    assert ahead.claim(1, 1, OTHER) is None
     assert sorted(map(id, ahead.close())) == sorted(map(id, comm.receives))
     assert ahead.close() == [] and ahead.tag(0, LEAST) is None
 
@@ -240,4 +239,4 @@ def test_a_rank_without_foresight_posts_nothing_but_knows_the_tags():
     ahead.know({3: LEAST})
     ahead.renew()
     assert comm.receives == [] and ahead.tag(3, LEAST) == TAG
-    assert ahead.claim(3, 2, BYTES)[1] is comm.receives[0]
+    assert ahead.claim(3, 2, BYTES).request is comm.receives[0]

@@ -42,6 +42,15 @@ def test_memory_whose_array_became_a_value_can_be_written_again(use):
     assert place(again) == where and again.flags.writeable and buffers.memory(LEAST).flags.writeable
 
 
+def test_all_memory_begins_at_the_same_place_of_a_page_and_is_as_large_as_asked_for():
+    buffers = Buffers()
+    arrays = [buffers.empty((LEAST + 1000 * number,), BYTE) for number in range(5)]
+    assert {place(array) % 4096 for array in arrays} == {16}
+    for number, array in enumerate(arrays):
+        array[:] = number
+    assert [(len(array), array.min(), array.max()) for array in arrays] == [(LEAST + 1000 * n, n, n) for n in range(5)]
+
+
 def test_memory_that_is_far_too_large_is_left_for_others():
     buffers = Buffers()
     where = place(buffers.empty((2 * LEAST,), BYTE))

@@ -50,9 +50,9 @@ class Ours:
         return self._expected
 
     def _expected(self):
-        while not self.arrived:
-            self.arrived += self.transfers.receive(LOOKS)
-        return self.arrived.pop()[1]
+        while not (arrived := self.transfers.receive(LOOKS)):
+            pass
+        return arrived[0][1]
 
     def receive(self):
         """Give the next block."""

@@ -15,7 +15,7 @@ matter which is received first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -160,11 +160,11 @@ class Ahead:
             coming = [(place, block, source) for place, block in enumerate(self._plan.order) if block in self.known
                       for source, rank in self._plan.routes[block] if rank == foresight.rank]
             planned = {(block, source) for _, block, source in coming}
-            self._withdraw([key for key in self._posted if key not in planned])
+            self._withdraw_but(planned.__contains__)
             self._coming = {}
             for place, block, source in reversed(coming):
                 self._coming.setdefault(source, []).append((place, block))
-        self._withdraw([key for key in self._posted if not foresight.comes(key[0])])
+        self._withdraw_but(lambda key: foresight.comes(key[0]))
         self._leaving = {key: item for key, item in self._leaving.items() if not item.request.gone()}
         self._post_next(foresight)
 
@@ -200,31 +200,34 @@ class Ahead:
         memory, follows = self._buffers.memory(nbytes), self._last.get(nbytes)
         return _Posted(memory, self._comm.Irecv(memory, source, tag), follows, follows and _array(follows, memory))
 
-    def _withdraw(self, keys: Iterable[_Key]) -> None:
-        for key in keys:
-            memory, request, *_ = self._posted.pop(key)
-            withdrawn = Withdrawn(request, partial(self._comm.Irecv, memory, key[1], self.known[key[0]][1]))
-            if not withdrawn.gone():
-                self._leaving[key] = _Posted(memory, withdrawn)
+    def _withdraw_but(self, wanted: Callable[[_Key], bool]) -> None:
+        for key in [key for key in self._posted if not wanted(key)]:
+            self._withdraw(*key, self._posted.pop(key))
+
+    def _withdraw(self, block: int, source: int, posted: _Posted) -> None:
+        withdrawn = Withdrawn(posted.request, partial(self._comm.Irecv, posted.memory, source, self.known[block][1]))
+        if not withdrawn.gone():
+            self._leaving[block, source] = _Posted(posted.memory, withdrawn)
 
     # What comes
 
-    def claim(self, block: int, source: int, follows: Follows) -> tuple[np.ndarray, MPI.Request | Withdrawn] | None:
-        """Give the block, read-only, and the receive that fills it, if it comes under its own tag.
+    def claim(self, block: int, source: int, follows: Follows) -> _Posted | None:
+        """Give the receive of a block, and the array that it fills, read-only; None if the block comes under no tag of its own.
 
         Raises:
             MachineError: There is no memory for it.
         """
-        key = block, source
-        posted = self._posted.get(key)
-        if posted is None or posted.follows is not follows:         # it has no receive yet, or is not like the last of its size
-            if follows.dtype is None or self.tag(block, follows.nbytes) is None:
-                return None
-            self._last[follows.nbytes] = follows
-            posted = posted or self._late(block, source)
-        self._posted.pop(key, None)
         self.due = True
-        return posted.array if posted.follows is follows else _array(follows, posted.memory), posted.request
+        posted = self._posted.pop((block, source), None)
+        if posted is not None and posted.follows is follows:
+            return posted
+        if follows.dtype is None or self.tag(block, follows.nbytes) is None:
+            if posted is not None:                  # it is not what was expected
+                self._withdraw(block, source, posted)
+            return None
+        self._last[follows.nbytes] = follows
+        posted = posted or self._late(block, source)            # it has no receive yet, or is not like the last of its size
+        return posted._replace(follows=follows, array=_array(follows, posted.memory))
 
     def _late(self, block: int, source: int) -> _Posted:
         try:
@@ -232,12 +235,6 @@ class Ahead:
         except MemoryError as error:
             raise MachineError(f"rank {self._comm.rank}: no memory for the block of task {block} from rank {source}: {error}"
                                ) from None
-
-    def other(self, block: int, source: int) -> None:
-        """A large block comes under no tag of its own: it is not what was expected, if it was."""
-        self.due = True
-        if (block, source) in self._posted:
-            self._withdraw([(block, source)])
 
     def close(self) -> list[MPI.Request]:
         """Expect nothing any more; give the receives that are to be withdrawn, when nothing is under way."""

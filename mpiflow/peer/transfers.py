@@ -210,14 +210,13 @@ class Transfers:
     def _follow(self, task: int, source: int, sequence: int, follows: Follows) -> list[tuple[int, Value]]:
         """Receive what follows a header: at once, as it moves only then; give what is here."""
         self._moving = True
-        if (claimed := self.ahead.claim(task, source, follows)) is not None:
-            array, request = claimed
-            for _ in range(LOOKS):              # it is on its way, as nearly always
-                if request.Test(self._status):
-                    if self._mortal:
-                        check_alive(self._status)
-                    return [(task, array), *self._receive_pieces()] if self._incoming else [(task, array)]
-            self._incoming.append(_Incoming(task, source, 0, [("", array)], None, [request]))
+        posted = self.ahead.claim(task, source, follows)
+        if posted is not None:
+            if posted.request.Test(self._status):       # as nearly always
+                if self._mortal:
+                    check_alive(self._status)
+                return [(task, posted.array), *self._receive_pieces()] if self._incoming else [(task, posted.array)]
+            self._incoming.append(_Incoming(task, source, 0, [("", posted.array)], None, [posted.request]))
             return self._receive_pieces()
         incoming = _Incoming(task, source, _PIECE_TAG + sequence % _TAGS)
         if follows.arrays is None:
@@ -226,7 +225,6 @@ class Transfers:
         else:
             self._receive_into(incoming, follows.arrays)
         self._incoming.append(incoming)
-        self.ahead.other(task, source)
         return self._receive_pieces()
 
     def _receive_into(self, incoming: _Incoming, arrays: Forms) -> None:
