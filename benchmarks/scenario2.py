@@ -2,13 +2,16 @@
 
 The least possible time is that of the longer of the two parts (generating one dataset and reducing it, in one process that
 has the machine for itself) and of one message with the smaller partial result. By hand on two ranks both parts run at once,
-and share the memory. Before each sample as much memory as it needs is touched: see ``sides/touch.py``.
+and share the memory. Before its time starts, each process takes as much memory as it needs: see ``sides/touch.py``.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ SIZES = (10**6, 10**7, 10**8)
 SMALL = 1000            # elements: what remains is the memory of interpreter, libraries and engine
 PARTIAL_BYTES = 8000
 ELEMENT_BYTES = 9       # of a dataset, and of the comparison with 0.5
+TOUCH = "\nfrom benchmarks.sides.touch import touch\n\ntouch()\n"
 
 
 def main() -> None:
@@ -45,9 +49,9 @@ def main() -> None:
 
 
 def copy_example(folder: Path) -> None:
-    """Copy the example, with its result and without."""
+    """Copy the example, with its result and without; its operations come with the touch."""
     text = EXAMPLE.read_text()
-    (folder / "ops.py").write_text((EXAMPLE.parent / "ops.py").read_text())
+    (folder / "ops.py").write_text((EXAMPLE.parent / "ops.py").read_text() + TOUCH)
     (folder / "file.yaml").write_text(text)
     (folder / "bare.yaml").write_text("\n".join(line for line in text.splitlines() if not line.startswith("results:")) + "\n")
 
@@ -57,18 +61,14 @@ def measure(chosen, folder: Path, size: int, message: dict[str, Any], floor: lis
     progress(f"{size} elements")
 
     def run(document: str) -> float:
-        touch()
         return run_mpiflow(folder, document, "--set", f"n={size}", num_ranks=2, timeout=chosen.timeout)["seconds"]
 
     def parts(num_ranks: int | None = None) -> dict[str, Any]:
-        touch()
         return side("parts.py", size, num_ranks=num_ranks, timeout=chosen.timeout)
 
-    def touch() -> None:
-        side("touch.py", 2 * ELEMENT_BYTES * size, timeout=chosen.timeout)
-
-    samples = in_turn({"alone": parts, "by_hand": lambda: parts(2), "mpiflow": lambda: run("bare.yaml"),
-                       "with_file": lambda: run("file.yaml")}, chosen.repeats)
+    with touching(ELEMENT_BYTES * size):
+        samples = in_turn({"alone": parts, "by_hand": lambda: parts(2), "mpiflow": lambda: run("bare.yaml"),
+                           "with_file": lambda: run("file.yaml")}, chosen.repeats)
     agree(folder, samples)
     alone = [summary([sample["seconds"][number] for sample in samples["alone"]]) for number in (0, 1)]
     bound = {which: max(part[which] for part in alone) + message[which] for which in ("best", "median")}
@@ -78,6 +78,16 @@ def measure(chosen, folder: Path, size: int, message: dict[str, Any], floor: lis
               "with_file": ratio(times["with_file"], bound)}
     return {"parts": alone, "bound": bound, "by_hand": by_hand, **times, "ratios": ratios,
             "memory": memory(peaks(chosen, folder, size), floor, size)}
+
+
+@contextmanager
+def touching(nbytes: int) -> Iterator[None]:
+    """Let every process that is started touch so many bytes, and keep them for what it does then."""
+    settings = {"TOUCH": str(nbytes), "GLIBC_TUNABLES": f"glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={2 * nbytes}"}
+    os.environ.update(settings)
+    yield
+    for name in settings:
+        del os.environ[name]
 
 
 def agree(folder: Path, samples: dict[str, list[Any]]) -> None:

@@ -1,13 +1,15 @@
-"""Takes memory, writes to all of it, and gives it back. Argument: bytes.
+"""Memory that is there when it is needed.
 
-The host of a virtual machine takes back memory that has been free for some seconds, and giving it out again takes several
-times as long as writing to it. Who is measured right after this finds it there.
+The kernel hands out memory page by page, and the host of a virtual machine takes back what has been free for some time; giving
+it out again takes several times as long as writing to it. That is a lottery. So a process touches its memory before its time
+starts, and malloc keeps it (GLIBC_TUNABLES).
 """
 
-import json
-import sys
+import os
 
 import numpy as np
 
-np.ones(int(sys.argv[1]), np.uint8)
-print(json.dumps({}))
+
+def touch():
+    """Take as many bytes as the environment's TOUCH says, write to all of them, and give them back to malloc."""
+    np.ones(int(os.environ.get("TOUCH", "0")), np.uint8)

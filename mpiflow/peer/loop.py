@@ -51,7 +51,8 @@ _BUSY_SPIN = 5e-3       # and for so long while blocks are under way
 _LATE = 0.02            # then it sleeps for this share of the time that it has waited
 _NAPS = (20e-6, 1e-2)   # seconds: but not less and not more than this
 _PACE = 5e-4            # seconds: short tasks and the blocks between them go on for so long before anything else is looked at
-_TICK = 2e-3            # seconds: how often the second thread looks while a task runs
+_TICK = 2e-3            # seconds: how often the second thread looks while a task runs and an epoch is under way,
+_LULL = 16e-3           # and while nothing is: each look takes caches from the task, if it came every 2 ms 5 % of its time
 _REST = 32e-3           # seconds: how long it sleeps at most while tasks are short: each waking costs the main thread a pause
 _BURST = 20             # and how many times in a row it looks while blocks are under way
 _SWITCH = 5e-4          # seconds: how long Python code may keep the second thread waiting at each of its MPI calls
@@ -476,7 +477,12 @@ class Loop:
                         ended = self._state.ended
                     if ended and self._abandoned:
                         self._leave()
-                self._closed.wait(_TICK / 10 if moved or self._transfers.busy else _TICK)
+                if moved or self._transfers.busy:
+                    self._closed.wait(_TICK / 10)
+                elif self._epoch_over == math.inf:
+                    self._closed.wait(_TICK)
+                else:
+                    self._sleep(since, _LULL)
         except BaseException as error:          # the main thread may never look, so this one ends the run
             if not self._struck(error):
                 self._give_in(error)
@@ -504,12 +510,16 @@ class Loop:
     def _rest(self, since: float | None, rest: float) -> None:
         """Sleep for ``rest``; with no task for long, until one starts."""
         if since is None:
-            self._wake.clear()
-            self._asleep = True                 # before the last look: who starts a task from now on wakes this thread
-            if self._since is None and not self._closed.is_set():
-                self._wake.wait()
-            self._asleep = False
+            self._sleep(None)
         self._closed.wait(rest)
+
+    def _sleep(self, since: float | None, timeout: float | None = None) -> None:
+        """Sleep until another task starts than the one that did at ``since``, or for ``timeout``."""
+        self._wake.clear()
+        self._asleep = True                     # before the last look: who starts a task from now on wakes this thread
+        if self._since == since and not self._closed.is_set():
+            self._wake.wait(timeout)
+        self._asleep = False
 
     def _keep_time(self) -> None:
         """Interrupt a task that has taken longer than its step allows."""
