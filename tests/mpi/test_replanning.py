@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mpiflow.peer import state
+from mpiflow.peer import drift
 from mpiflow.peer.run import Request, run
 from mpiflow.planning import learning
 
@@ -57,7 +57,7 @@ def test_values_are_the_same_bits_however_often_tasks_are_placed_anew(comm, toge
     for name, eager in (("kept", False), ("moved", True)):
         if eager:
             for module, figure in ((learning, "LEAST_GAIN"), (learning, "LEAST_SHARE"), (learning, "SECONDS_PER_TASK"),
-                                   (state, "LEAST_GAIN")):
+                                   (drift, "LEAST_GAIN")):
                 monkeypatch.setattr(module, figure, 0.0)
         outcome = run(comm, Request(file, results=shared_tmp / name, store=shared_tmp / name, replan=eager), lambda done: None)
         together(outcome.status)
