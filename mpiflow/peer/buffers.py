@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,14 +20,24 @@ MOST = 64               # pieces of memory that are looked after; more would tak
 WASTE = 1.25            # a block gets memory that is at most so many times too large
 KEEP = 0.25             # seconds that memory is kept without use
 _PAGE, _PLACE = 4096, 16        # bytes: malloc maps whole pages for a large array, and writes so many before it
-_UNUSED = 3             # references to memory that no array uses: its entry, a name here and getrefcount's own
+_UNUSED = 2             # references to memory that no array uses: its entry's and getrefcount's own
+
+
+@dataclass(slots=True)
+class _Entry:
+    """Memory, of which arrays use ``size`` bytes from ``start`` on, and when it was last seen in use."""
+
+    memory: np.ndarray
+    size: int
+    start: int
+    seen: float = 0.0
 
 
 class Buffers:
     """Memory that large received arrays lie in. Local; not for several threads at once."""
 
     def __init__(self) -> None:
-        self._entries: list[list] = []      # [memory, when it was last seen in use]
+        self._entries: list[_Entry] = []
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Give an array of any content, as ``np.empty`` does; its memory is free for others as soon as no array uses it.
@@ -45,16 +56,16 @@ class Buffers:
         Raises:
             MemoryError: There is not so much.
         """
-        for memory, _ in self._entries:
-            if nbytes <= memory.nbytes - _PAGE <= WASTE * nbytes and sys.getrefcount(memory) <= _UNUSED:
-                memory.setflags(True)           # who made a value of an array that lay there has locked it, too
+        for entry in self._entries:
+            if nbytes <= entry.size <= WASTE * nbytes and sys.getrefcount(entry.memory) <= _UNUSED:
+                entry.memory.setflags(True)     # who made a value of an array that lay there has locked it, too
                 break
         else:
             memory = np.empty(nbytes + _PAGE, np.uint8)
+            entry = _Entry(memory, nbytes, (_PLACE - memory.__array_interface__["data"][0]) % _PAGE)
             if len(self._entries) < MOST:
-                self._entries.append([memory, 0.0])
-        start = (_PLACE - memory.__array_interface__["data"][0]) % _PAGE
-        return np.ndarray(memory.nbytes - _PAGE, np.uint8, memory, start)
+                self._entries.append(entry)
+        return np.ndarray(entry.size, np.uint8, entry.memory, entry.start)
 
     def trim(self, now: float) -> None:
         """Give back what has not been used for KEEP.
@@ -66,14 +77,13 @@ class Buffers:
             return
         kept = []
         for entry in self._entries:
-            memory = entry[0]
-            if sys.getrefcount(memory) > _UNUSED or not entry[1]:
-                entry[1] = now
-            if now - entry[1] <= KEEP:
+            if sys.getrefcount(entry.memory) > _UNUSED or not entry.seen:
+                entry.seen = now
+            if now - entry.seen <= KEEP:
                 kept.append(entry)
         self._entries = kept
 
     @property
     def nbytes(self) -> int:
         """Memory held, in use or not [bytes]."""
-        return sum(memory.nbytes - _PAGE for memory, _ in self._entries)
+        return sum(entry.size for entry in self._entries)
