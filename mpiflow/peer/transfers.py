@@ -92,7 +92,8 @@ class Transfers:
         self.ahead = Ahead(comm, self._buffers, _PIECE_TAG + _TAGS)
         self._slots: deque[tuple[MPI.Prequest | _Probed, bytearray]] = deque(
             [self._probed()] if probing else [self._posted() for _ in range(SLOTS)])
-        self._taken = False                             # whether the header in the first slot has been read
+        self._read: list[tuple[MPI.Prequest | _Probed, bytearray]] = []    # slots that have been read, to be posted again
+        self._enough = len(self._slots) // 2            # of these, before anything else is done
         self._incoming: list[_Incoming] = []
         self._moving = False                            # whether there is more to do than to look for headers
         self._queue: deque[tuple[int, int, Value]] = deque()
@@ -185,27 +186,30 @@ class Transfers:
         Args:
             looks: How many times to look for a header; who has nothing else to do sees it soonest by looking again at once.
         """
-        status = self._status
-        if self._taken:                         # not before what was in it went on its way
-            self._renew_slot()
-        slot, room = self._slots[0]
+        status, slots, read = self._status, self._slots, self._read
+        if len(read) > self._enough:
+            while read:
+                self._renew()
+        slot, room = slots[0]
         while not slot.Test(status):
+            if read:                            # now there is time
+                self._renew()
             looks -= 1
             if looks <= 0:
                 return self._receive_pieces() if self._moving else []
         if self._mortal:
             check_alive(status)
         task, sequence, rest = unpack(room)
-        self._taken = True
+        read.append(slots.popleft())
         if type(rest) is Follows:
             return self._follow(task, status.Get_source(), sequence, rest)
         return [(task, rest), *self._receive_pieces()] if self._moving else [(task, rest)]
 
-    def _renew_slot(self) -> None:
-        """Be ready for one more header in the slot of the last."""
-        self._slots[0][0].Start()
-        self._slots.rotate(-1)
-        self._taken = False
+    def _renew(self) -> None:
+        """Be ready for one more header in a slot that has been read."""
+        slot = self._read.pop()
+        slot[0].Start()
+        self._slots.append(slot)
 
     def _follow(self, task: int, source: int, sequence: int, follows: Follows) -> list[tuple[int, Value]]:
         """Receive what follows a header: at once, as it moves only then; give what is here."""
@@ -282,13 +286,12 @@ class Transfers:
 
     def close(self) -> None:
         """Withdraw the receives posted ahead. To be called when every rank knows that no block is under way."""
-        if self._taken:
-            self._renew_slot()
-        slots = [slot for slot, _ in self._slots if not isinstance(slot, _Probed)]
-        _withdraw([*slots, *self.ahead.close()])
-        for request in slots:
+        posted, read = ([slot for slot, _ in slots if not isinstance(slot, _Probed)] for slots in (self._slots, self._read))
+        _withdraw([*posted, *self.ahead.close()])
+        for request in (*posted, *read):
             request.Free()
         self._slots.clear()
+        self._read.clear()
 
 
 def must_probe(hosts: Sequence[str]) -> bool:
