@@ -152,7 +152,7 @@ class Loop:
         """Take part until every rank knows that the run is over.
 
         Returns:
-            Seconds since the start.
+            Seconds from the start until then.
 
         Raises:
             MPI.Exception: A rank has died.
@@ -173,6 +173,7 @@ class Loop:
                     self._watch.follow(Work(self._state, self._transfers), self._began)
                 self._state.begin(self)
                 self._turn_until_ended()
+                return perf_counter() - self._began
         finally:
             self._closed.set()
             self._wake.set()
@@ -181,7 +182,6 @@ class Loop:
             sys.setswitchinterval(interval)
             gc.set_threshold(*thresholds)
             gc.unfreeze()
-        return perf_counter() - self._began
 
     def _turn_until_ended(self) -> None:
         since: float | None = None              # there has been nothing to do
