@@ -165,18 +165,17 @@ class Transfers:
 
     def _start_large(self, task: int, rank: int, value: Value, kind: Kind) -> None:
         sequence, comm, ahead = self._sequences[rank], self._comm, self.ahead
+        header = kind.header(task, sequence)
+        first = comm.Isend(header, rank, _HEADER_TAG)
         tag = ahead.tag(task, kind.nbytes) if ahead.known and not (kind.description or isinstance(value, dict)) else None
         if tag is not None:
-            header = kind.header(task, sequence)
-            requests = [comm.Isend(header, rank, _HEADER_TAG), comm.Isend([value, MPI.BYTE], rank, tag)]
-            self._outgoing.append(_Outgoing(task, rank, kind.nbytes, requests, [header, value]))
-            return
-        description = [np.frombuffer(kind.description, np.uint8)] if kind.description else []
-        buffers = [kind.header(task, sequence), *description, *pieces(columns(value), wire.PIECE)]
-        tag = _PIECE_TAG + sequence % _TAGS
-        self._sequences[rank] = sequence + 1
-        requests = [comm.Isend(buffer, rank, tag if place else _HEADER_TAG) for place, buffer in enumerate(buffers)]
-        self._outgoing.append(_Outgoing(task, rank, kind.nbytes, requests, buffers))
+            rest, requests = [value], [first, comm.Isend([value, MPI.BYTE], rank, tag)]
+        else:
+            description = [np.frombuffer(kind.description, np.uint8)] if kind.description else []
+            rest, tag = [*description, *pieces(columns(value), wire.PIECE)], _PIECE_TAG + sequence % _TAGS
+            self._sequences[rank] = sequence + 1
+            requests = [first, *[comm.Isend(buffer, rank, tag) for buffer in rest]]
+        self._outgoing.append(_Outgoing(task, rank, kind.nbytes, requests, [header, *rest]))
 
     def receive(self, looks: int = 1) -> list[tuple[int, Value]]:
         """Advance what is being received; give blocks that have arrived since the last call (task, value).
