@@ -1,9 +1,10 @@
 """Blocks between two ranks, by mpiflow's transfers and by hand; started by ``transfers.py``.
 
 Arguments: ``bandwidth`` or ``latency``, then bytes, repeats, and for latency round trips. Every way is measured in turn;
-the JSON has, for each, the seconds of every repeat: from the barrier to the arrived block, or for half a round trip.
+the JSON has, for each, the seconds of every repeat: from the sender's start to the arrived block, or for half a round trip.
 """
 
+import gc
 import json
 import sys
 import time
@@ -189,6 +190,7 @@ def latency(comm, ours, nbytes, repeats, trips):
 
 def main():
     """Measure and print, on the receiver."""
+    gc.disable()                                # a run searches for garbage very seldom
     comm = MPI.COMM_WORLD.Dup()
     ours = Ours(MPI.COMM_WORLD.Dup())
     measure = {"bandwidth": bandwidth, "latency": latency}[sys.argv[1]]
