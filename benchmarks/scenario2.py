@@ -85,9 +85,11 @@ def touching(nbytes: int) -> Iterator[None]:
     """Let every process that is started touch so many bytes, and keep them for what it does then."""
     settings = {"TOUCH": str(nbytes), "GLIBC_TUNABLES": f"glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={2 * nbytes}"}
     os.environ.update(settings)
-    yield
-    for name in settings:
-        del os.environ[name]
+    try:
+        yield
+    finally:
+        for name in settings:
+            del os.environ[name]
 
 
 def agree(folder: Path, samples: dict[str, list[Any]]) -> None:

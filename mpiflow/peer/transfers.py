@@ -1,8 +1,8 @@
 """Transfers: blocks from rank to rank by nonblocking point-to-point messages.
 
 A header goes first, and carries a small block whole. The pieces of a larger one follow under a tag of their own and
-are received straight into the array that the task will use. Headers are received into slots that are always
-posted, so no order of production can block anybody; the number of blocks that a rank sends at one time is bounded.
+are received straight into the array that the task will use. Headers are received into slots, of which some are posted
+whenever a rank looks, so no order of production can block anybody; the number of blocks that a rank sends at one time is bounded.
 Large blocks that the plan foresees go into receives that are posted ahead: see ``ahead``.
 
 Slots take from any source. MPICH 5.0 over UCX, as PyPI has it, loses such a receive between nodes if a message waits for it when
@@ -93,7 +93,7 @@ class Transfers:
         self._slots: deque[tuple[MPI.Prequest | _Probed, bytearray]] = deque(
             [self._probed()] if probing else [self._posted() for _ in range(SLOTS)])
         self._read: list[tuple[MPI.Prequest | _Probed, bytearray]] = []    # slots that have been read, to be posted again
-        self._enough = len(self._slots) // 2            # of these, before anything else is done
+        self._most_read = len(self._slots) // 2         # if there are more of them, that comes first
         self._incoming: list[_Incoming] = []
         self._moving = False                            # whether there is more to do than to look for headers
         self._queue: deque[tuple[int, int, Value]] = deque()
@@ -186,7 +186,7 @@ class Transfers:
             looks: How many times to look for a header; who has nothing else to do sees it soonest by looking again at once.
         """
         status, slots, read = self._status, self._slots, self._read
-        if len(read) > self._enough:
+        if len(read) > self._most_read:
             while read:
                 self._renew()
         slot, room = slots[0]
